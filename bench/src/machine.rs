@@ -1,0 +1,86 @@
+//! What the machine says about a process: processor time of a thread, memory, the disk behind a
+//! path. Everything comes from `/proc`; nothing here changes anything.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Processor time of this thread so far, nanoseconds.
+pub(crate) fn thread_cpu_ns() -> io::Result<u64> {
+    schedstat(Path::new("/proc/thread-self/schedstat"))
+}
+
+/// A thread and what it has cost so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadCpu {
+    /// Thread id.
+    pub id: u32,
+    /// Processor time, nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// Processor time of each living thread of process `pid` so far.
+pub(crate) fn threads_cpu_ns(pid: u32) -> io::Result<Vec<ThreadCpu>> {
+    let mut threads = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let entry = entry?;
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A thread may end between the listing and the reading.
+        let Ok(cpu_ns) = schedstat(&entry.path().join("schedstat")) else { continue };
+        threads.push(ThreadCpu { id, cpu_ns });
+    }
+    Ok(threads)
+}
+
+fn schedstat(path: &Path) -> io::Result<u64> {
+    let text = fs::read_to_string(path)?;
+    let first = text.split_whitespace().next().and_then(|field| field.parse().ok());
+    first.ok_or_else(|| io::Error::other(format!("{}: not a schedstat line", path.display())))
+}
+
+/// Resident memory of process `pid`, bytes (`VmRSS` and `HugetlbPages`).
+pub(crate) fn memory_bytes(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()
+            })
+            .unwrap_or(0)
+    };
+    Ok((kib("VmRSS:") + kib("HugetlbPages:")) * 1024)
+}
+
+/// The type of the file system that holds `path`, from the longest mount point above it.
+pub(crate) fn file_system(path: &Path) -> io::Result<String> {
+    let path = path.canonicalize()?;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mut best = (0, String::from("unknown"));
+    for line in mounts.lines() {
+        let mut fields = line.split_whitespace().skip(1);
+        let (Some(point), Some(kind)) = (fields.next(), fields.next()) else { continue };
+        if path.starts_with(point) && point.len() >= best.0 {
+            best = (point.len(), kind.to_owned());
+        }
+    }
+    Ok(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_thread_that_used_time_and_memory() {
+        let busy: u64 = (0..1_000_000_u64).map(std::hint::black_box).sum();
+        assert!(busy > 0);
+        assert!(thread_cpu_ns().unwrap() > 0);
+        let own = std::process::id();
+        assert!(threads_cpu_ns(own).unwrap().iter().any(|thread| thread.cpu_ns > 0));
+        assert!(memory_bytes(own).unwrap() > 1024 * 1024);
+        assert_ne!(file_system(Path::new("/proc")).unwrap(), "unknown");
+    }
+}

@@ -1,0 +1,37 @@
+//! The clocks of this kernel, read through the vDSO without a system call.
+//!
+//! Monotonic nanoseconds are for deadlines and latencies, wall milliseconds for what is stored.
+//! Never: a clock read that can fail, or that goes through an allocation.
+
+/// Nanoseconds of `CLOCK_MONOTONIC`: from an arbitrary start, never backwards.
+pub fn now_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// Milliseconds since 1970 of the wall clock, which an operator or NTP may move.
+pub fn wall_ms() -> i64 {
+    (read(libc::CLOCK_REALTIME) / 1_000_000) as i64
+}
+
+/// Nanoseconds of a clock of this thread or machine.
+pub(crate) fn read(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer.
+    let failed = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert!(failed == 0, "clock {clock} is there since Linux 2.6.12");
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_forward_and_the_wall_clock_is_after_2020() {
+        let first = now_ns();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let passed = now_ns() - first;
+        assert!(passed >= 2_000_000, "{passed} ns after a sleep of 2 ms");
+        assert!(wall_ms() > 1_577_836_800_000);
+    }
+}

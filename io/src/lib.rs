@@ -1,0 +1,44 @@
+//! weir's own runtime: the only unsafe code, the only system calls, the only clock.
+//! One driver per shard thread; everything above it is concrete and single-threaded. Nothing in
+//! here has heard of a message, a topic or a log: it moves bytes between memory, files, sockets.
+//!
+//! # Who owns a buffer between submission and completion
+//!
+//! | operation | memory | owner while in flight | comes back as |
+//! |---|---|---|---|
+//! | write of a [`Slice`] | the staging [`Region`] | the operation holds a reference to the mapping | nothing; [`Event::Written`] says that the range may be reused |
+//! | write of a [`Buf`] | aligned heap memory | the operation, in the driver's slab | [`Event::Written`]`.buf` |
+//! | read | [`Buf`] | the operation | [`Event::Read`]`.buf` |
+//! | receive | one buffer of the driver's pool | the kernel, from the moment it is provided | [`Event::Received`]`.chunk`; dropping the [`Chunk`] provides it again |
+//! | sized receive | spare capacity of a `Vec<u8>` | the operation | [`Event::Filled`]`.buf` |
+//! | send | a `Vec<u8>` | the operation | [`Event::Sent`]`.buf`, cleared, with its capacity |
+//! | connect | the peer's address | the operation | nothing |
+//!
+//! An operation's slab entry lives until its last completion, also when the socket or file was
+//! closed before; dropping the driver cancels what can be cancelled and waits for the rest. So
+//! the kernel never writes to memory that was given back to the allocator.
+
+pub mod buf;
+pub mod clock;
+pub mod cpu;
+pub mod driver;
+pub mod failpoint;
+pub mod mailbox;
+pub mod probe;
+pub mod region;
+pub mod signal;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod uring;
+
+pub use buf::{Buf, Chunk, Slice};
+pub use driver::{
+    Driver, Errno, Event, File, Listener, OpenMode, ReceiveEnd, Socket, Source, Token,
+};
+pub use region::{Backing, Memory, Region};
+#[cfg(feature = "sim")]
+pub use sim::Sim;
+pub use uring::{Uring, UringOptions};
+
+/// Alignment of offsets, lengths and memory for `O_DIRECT`.
+pub const ALIGN: usize = 4096;

@@ -1,0 +1,29 @@
+//! The shipped driver: io_uring. One ring per thread, every operation in a slab until its last
+//! completion, every blocking call named in `files`.
+//!
+//! Descriptors are ordinary ones, not slots of the ring's own file table: up to Linux 6.12 a slot
+//! that is taken out is only released after every operation older than it has ended, and an
+//! accept or receive that repeats never ends, so closed sockets and deleted segments would stay
+//! open. A look-up costs about 10 ns and a repeating receive pays it once. Staging memory is
+//! not registered either: registered memory counts against `RLIMIT_MEMLOCK`, 8 MiB by default.
+
+mod accept;
+mod complete;
+mod disk;
+mod files;
+mod op;
+mod pool;
+mod receive;
+mod ring;
+mod setup;
+mod slab;
+mod sockets;
+mod staging;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use pool::Pool;
+pub(crate) use setup::build_ring;
+pub use setup::{Uring, UringOptions};

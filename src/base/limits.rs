@@ -1,0 +1,115 @@
+//! Every bound of the broker, in one file: no queue, buffer or loop may grow past one of these.
+//!
+//! Sizes are bytes, times milliseconds, unless the name says otherwise. Relations between bounds
+//! are checked when this file is compiled.
+
+/// Sector and page granularity of the log on disk.
+pub const BLOCK_ALIGN: usize = 4096;
+/// Bytes of a block header, before its records.
+pub const BLOCK_HEADER: usize = 64;
+/// A block holds at most this, unless one record alone is larger (then it holds just that one).
+pub const BLOCK_MAX: usize = 256 * 1024;
+/// Default staging area of a shard: the blocks not yet written, and the hot tail behind them.
+pub const STAGING_DEFAULT: usize = 16 * 1024 * 1024;
+/// Log writes in flight per shard.
+pub const WRITES_IN_FLIGHT: usize = 4;
+/// One log write covers at most this many bytes.
+pub const WRITE_MAX: usize = 2 * 1024 * 1024;
+/// Extents are written ahead of the log's tail by this much.
+pub const PREPARED_AHEAD: u64 = 48 * 1024 * 1024;
+/// One preparing write.
+pub const PREPARE_STEP: usize = 1024 * 1024;
+
+/// Largest frame RocketMQ's clients send (`com.rocketmq.remoting.frameMaxLength`).
+pub const FRAME_MAX: usize = 16 * 1024 * 1024;
+/// Default of `maxMessageSize`.
+pub const MESSAGE_BODY_DEFAULT: usize = 4 * 1024 * 1024;
+/// A record is at most its body and this much (topic, properties, fixed fields).
+pub const RECORD_OVERHEAD_MAX: usize = 64 * 1024;
+/// Properties text of one message.
+pub const PROPERTIES_MAX: usize = 32_767;
+/// Topic name on creation.
+pub const TOPIC_NAME_MAX: usize = 127;
+/// Retry and dead-letter topic name.
+pub const SYSTEM_TOPIC_NAME_MAX: usize = 255;
+/// Consumer or producer group name.
+pub const GROUP_NAME_MAX: usize = 120;
+/// Client id in heartbeats.
+pub const CLIENT_ID_MAX: usize = 255;
+
+/// Connections of one shard.
+pub const CONNECTIONS_MAX: usize = 16 * 1024;
+/// Bytes one connection may have received and not yet handled (one frame, whatever its size).
+pub const RECEIVE_ASSEMBLY_MAX: usize = FRAME_MAX + 4;
+/// Bytes all connections of a shard together may hold for frames being assembled.
+pub const RECEIVE_ASSEMBLY_TOTAL: usize = 64 * 1024 * 1024;
+/// Reply bytes waiting on one connection before it is no longer read.
+pub const SEND_BACKLOG_PAUSE: usize = 1024 * 1024;
+/// Reply bytes waiting on one connection before it is closed as stuck.
+pub const SEND_BACKLOG_CLOSE: usize = 24 * 1024 * 1024;
+/// Reply bytes waiting on all connections of a shard before pulls are answered empty.
+pub const SEND_BACKLOG_TOTAL: usize = 64 * 1024 * 1024;
+/// Replies that wait for one watermark, per shard.
+pub const PENDING_REPLIES_MAX: usize = 64 * 1024;
+/// Idle connections are closed after this.
+pub const IDLE_CLOSE_MS: u64 = 120_000;
+
+/// Topics of one shard.
+pub const TOPICS_MAX: usize = 64 * 1024;
+/// Queues of one shard.
+pub const QUEUES_MAX: usize = 512 * 1024;
+/// Queues of one topic on one shard.
+pub const TOPIC_QUEUES_MAX: u32 = 1024;
+/// Consumer groups of one shard.
+pub const GROUPS_MAX: usize = 64 * 1024;
+/// Clients in one group.
+pub const GROUP_MEMBERS_MAX: usize = 4096;
+/// Subscriptions of one group.
+pub const GROUP_SUBSCRIPTIONS_MAX: usize = 1024;
+/// Stored offsets of one shard.
+pub const OFFSETS_MAX: usize = 1024 * 1024;
+/// Pull requests held for long polling, per shard.
+pub const PARKED_PULLS_MAX: usize = 64 * 1024;
+/// Longest hold of a pull.
+pub const PARK_MAX_MS: u64 = 60_000;
+/// Messages in one batch send.
+pub const BATCH_MESSAGES_MAX: usize = 4096;
+/// Messages in one pull reply.
+pub const PULL_MESSAGES_MAX: usize = 160;
+/// Bytes in one pull reply (RocketMQ's `maxTransferBytesOnMessageInMemory`), first message aside.
+pub const PULL_BYTES_MAX: usize = 256 * 1024;
+/// Bytes in one pull reply that had to come from disk.
+pub const PULL_COLD_BYTES_MAX: usize = 64 * 1024;
+/// Index entries one pull looks at before it answers "retry immediately".
+pub const PULL_SCAN_MAX: usize = 1024;
+
+/// Bytes of one consume queue entry.
+pub const INDEX_ENTRY: usize = 32;
+/// Bytes of one consume queue chunk, on disk and in the arena.
+pub const INDEX_CHUNK: usize = 4096;
+/// Entries of one chunk: the first slot holds the chunk's own header.
+pub const INDEX_CHUNK_ENTRIES: usize = INDEX_CHUNK / INDEX_ENTRY - 1;
+/// Default arena of a shard; more is never used.
+pub const INDEX_ARENA_DEFAULT: usize = 64 * 1024 * 1024;
+/// Above this much of the arena, written chunks are evicted to stay below it.
+pub const INDEX_ARENA_SOFT: usize = 24 * 1024 * 1024;
+
+/// Consumer offsets reach the log after this at most.
+pub const OFFSET_COALESCE_MS: u64 = 200;
+/// Members of a group are forgotten after this without a heartbeat.
+pub const MEMBER_EXPIRY_MS: u64 = 120_000;
+/// A registered broker is forgotten after this without registration.
+pub const BROKER_EXPIRY_MS: u64 = 120_000;
+/// Scan period of both expiries.
+pub const EXPIRY_SCAN_MS: u64 = 10_000;
+
+const _: () = {
+    assert!(BLOCK_MAX.is_multiple_of(BLOCK_ALIGN));
+    assert!(BLOCK_HEADER < BLOCK_ALIGN);
+    assert!(STAGING_DEFAULT >= 2 * (MESSAGE_BODY_DEFAULT + RECORD_OVERHEAD_MAX));
+    assert!(INDEX_CHUNK.is_multiple_of(BLOCK_ALIGN));
+    assert!(INDEX_ARENA_SOFT <= INDEX_ARENA_DEFAULT);
+    assert!(SEND_BACKLOG_PAUSE < SEND_BACKLOG_CLOSE);
+    assert!(FRAME_MAX < SEND_BACKLOG_CLOSE);
+    assert!(RECEIVE_ASSEMBLY_MAX <= RECEIVE_ASSEMBLY_TOTAL);
+};

@@ -1,0 +1,221 @@
+//! The fold: whatever a start reads back (the whole log, a part of it behind a snapshot, a
+//! checkpoint and the rest) gives the state there was.
+
+use super::*;
+
+/// A log with a bit of everything in it.
+fn busy() -> World {
+    let mut world = World::new();
+    world.log_meta(&Meta::Opened { generation: 1, wall_ms: 1_700_000_000_000 });
+    world.topic("T", 4);
+    world.topic("U", 1);
+    world.group("g");
+    for number in 0..600 {
+        world.put("T", number % 4, "body", "TAGS\x01a\x02");
+        world.put("auto", number % 4, "body", "");
+        if number % 50 == 0 {
+            world.broker.update_offset("g", "T", Some(number % 4), Some(number.into())).unwrap();
+            let entries = world.broker.offsets.drain_dirty(100);
+            world.log_meta(&Meta::Offsets(entries));
+        }
+    }
+    world.put("U", 0, "old life", "");
+    let delete = world.broker.plan_topic_delete("U").unwrap().unwrap();
+    world.change(&delete);
+    world.topic("U", 2);
+    world.put("U", 1, "new life", "");
+    world.sync();
+    world
+}
+
+fn assert_same(found: &Broker, expected: &Broker) {
+    assert_eq!(shape(found), shape(expected));
+    let configs = |broker: &Broker| -> Vec<TopicConfig> {
+        broker.catalog.topics().into_iter().map(|topic| topic.config.clone()).collect()
+    };
+    assert_eq!(configs(found), configs(expected));
+    assert_eq!(found.catalog.groups(), expected.catalog.groups());
+    for queue_id in 0..4 {
+        let offset = |broker: &Broker| broker.offsets.get("g", "T", queue_id);
+        assert_eq!(offset(found), offset(expected));
+    }
+    assert_eq!(found.offsets.len(), expected.offsets.len());
+}
+
+#[test]
+fn folding_the_whole_log_gives_the_state_there_was() {
+    let world = busy();
+    let mut folded = world.fold(0);
+    assert_same(&folded, &world.broker);
+    assert_eq!(folded.catalog.topics_version, world.broker.catalog.topics_version);
+    assert_eq!(folded.guessed_topics(), 0);
+    assert_eq!(folded.newest_store_ms(), world.wall_ms);
+    let records = world.log.range(0..);
+    let again = fold_into(&mut folded, records.filter(|(_, record)| !Meta::is_meta(record)));
+    let known =
+        |seen: &MessageApplied| matches!(seen, MessageApplied::Duplicate | MessageApplied::OldLife);
+    assert!(again.iter().all(known), "a record folded twice changes nothing");
+    assert_same(&folded, &world.broker);
+}
+
+#[test]
+fn a_new_life_of_a_topic_does_not_see_records_of_the_old_one() {
+    let world = busy();
+    let mut folded = world.fold(0);
+    assert_eq!(shape(&folded).last(), Some(&("U".to_owned(), 1, 0, 1)));
+    let (position, old) = world
+        .log
+        .iter()
+        .find(|(_, record)| record.windows(8).any(|part| part == b"old life"))
+        .unwrap();
+    assert_eq!(folded.apply_message(*position, old), Ok(MessageApplied::OldLife));
+}
+
+/// Writes a snapshot in small slices with sends between them.
+fn snapshot(world: &mut World) -> u64 {
+    let begin = world.end;
+    let mut cursor = SnapshotCursor::new(1);
+    let mut slice = Vec::new();
+    let mut number = 0;
+    while !world.broker.snapshot_slice(&mut cursor, 100, &mut slice) {
+        for meta in slice.drain(..) {
+            world.log_meta(&meta);
+        }
+        number += 1;
+        world.put("T", number % 4, "between", "");
+        if number == 2 {
+            world.topic("late", 1);
+            world.put("late", 0, "x", "");
+        }
+        if number == 3 {
+            world.broker.update_offset("g", "T", Some(2), Some(999)).unwrap();
+            let entries = world.broker.offsets.drain_dirty(10);
+            world.log_meta(&Meta::Offsets(entries));
+            let delete = world.broker.plan_topic_delete("U").unwrap().unwrap();
+            world.change(&delete);
+        }
+    }
+    assert!(number > 3, "it took several slices");
+    for meta in slice {
+        world.log_meta(&meta);
+    }
+    begin
+}
+
+#[test]
+fn a_snapshot_written_between_sends_and_the_log_behind_it_give_the_state_there_was() {
+    let mut world = busy();
+    let begin = snapshot(&mut world);
+    world.put("T", 0, "after", "");
+    assert_same(&world.fold(0), &world.broker);
+    // Older segments are gone: maximums come from the snapshot, minimums from what is left.
+    let folded = world.fold(begin);
+    let maxima = |broker: &Broker| -> Vec<(String, u32, u64)> {
+        shape(broker).into_iter().map(|(topic, queue, _, max)| (topic, queue, max)).collect()
+    };
+    assert_eq!(maxima(&folded), maxima(&world.broker));
+    for (topic, queue, min, max) in shape(&folded) {
+        let kept = topic == "T" || topic == "late";
+        assert!(if kept { min < max } else { min == max }, "{topic} {queue}: {min} {max}");
+    }
+    assert_eq!(folded.offsets.get("g", "T", 2), Some(999));
+    assert!(folded.catalog.topic("U").is_none() && folded.catalog.topic("late").is_some());
+    assert_eq!(folded.catalog.topics_version, world.broker.catalog.topics_version);
+}
+
+#[test]
+fn a_topic_whose_creation_lies_in_a_deleted_segment_is_guessed_and_settled_by_the_snapshot() {
+    let mut world = busy();
+    let cut = world.log.keys().copied().nth(500).unwrap();
+    let guessed = world.fold(cut);
+    assert_eq!(guessed.guessed_topics(), 3);
+    let (_, topic) = guessed.catalog.topic("T").unwrap();
+    assert_eq!((topic.config.origin, topic.config.perm), (Origin::Guessed, 6));
+    snapshot(&mut world);
+    let folded = world.fold(cut);
+    assert_eq!(folded.catalog.topic("T").unwrap().1.config.origin, Origin::Admin);
+    let live = shape(&world.broker);
+    for ((topic, queue, min, max), expected) in shape(&folded).into_iter().zip(live) {
+        assert_eq!((&topic, queue, max), (&expected.0, expected.1, expected.3));
+        assert!(min >= expected.2 && min < max, "{topic}: it begins at the first record kept");
+    }
+}
+
+#[test]
+fn a_checkpoint_and_the_log_behind_it_give_the_state_there_was() {
+    let mut world = busy();
+    world.write_chunks();
+    let image = world.broker.image(world.end);
+    let bytes = image.encode().unwrap();
+    world.broker.queues.checkpointed();
+    world.put("T", 1, "later", "");
+    world.topic("late", 1);
+    world.put("late", 0, "x", "");
+    let image = Image::decode(&bytes).unwrap();
+    let options = world.broker.options().clone();
+    let mut restored = Broker::restore(options, &image, arena()).unwrap();
+    fold_into(&mut restored, world.log.range(image.upto..));
+    assert_same(&restored, &world.broker);
+    assert_eq!(restored.catalog.topics_version, world.broker.catalog.topics_version);
+    world.broker = restored;
+    world.sync();
+    let request = PullRequest { queue_id: 1, queue_offset: 140, ..pull("T") };
+    let (step, plan) = world.pull(&request);
+    assert_eq!((reply(step).next, plan.extents.len()), (151, 11), "cold and warm chunks serve");
+}
+
+#[test]
+fn a_spoiled_checkpoint_is_refused_and_never_half_believed() {
+    let mut world = busy();
+    let bytes = world.broker.image(world.end).encode().unwrap();
+    assert!(Image::decode(&bytes).is_ok());
+    for at in [0, 4, 8, 16, bytes.len() / 2, bytes.len() - 1] {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1;
+        assert!(Image::decode(&bad).is_err(), "byte {at}");
+    }
+    for len in [0, 15, 16, bytes.len() - 1] {
+        assert!(Image::decode(&bytes[..len]).is_err(), "cut to {len}");
+    }
+}
+
+#[test]
+fn offsets_that_were_lost_leave_a_hole_that_pulls_step_over() {
+    let mut world = World::new();
+    world.topic("T", 1);
+    world.group("g");
+    for _ in 0..10 {
+        world.put("T", 0, "x", "");
+    }
+    let lost: Vec<u64> = world.log.keys().copied().skip(6).take(3).collect();
+    let mut folded = Broker::new(world.broker.options().clone(), arena());
+    let kept = world.log.iter().filter(|(position, _)| !lost.contains(position));
+    let seen = fold_into(&mut folded, kept);
+    assert_eq!(seen[4], MessageApplied::Gap { expected: 4, found: 7 });
+    world.broker = folded;
+    world.sync();
+    let (step, plan) = world.pull(&pull("T"));
+    assert_eq!((reply(step).next, plan.extents.len()), (4, 4));
+    let (step, plan) = world.pull(&PullRequest { queue_offset: 4, ..pull("T") });
+    assert_eq!((reply(step.clone()).code, reply(step).next, plan.extents.len()), (20, 7, 0));
+    let (step, plan) = world.pull(&PullRequest { queue_offset: 7, ..pull("T") });
+    assert_eq!((reply(step).next, plan.extents.len()), (10, 3));
+}
+
+#[test]
+fn bytes_that_are_no_message_are_refused_without_a_trace() {
+    let mut world = World::new();
+    world.topic("T", 1);
+    world.put("T", 0, "x", "");
+    let good = world.log.last_key_value().unwrap().1.clone();
+    let mut broker = world.fold(0);
+    let before = shape(&broker);
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0xFF;
+        let _ = broker.apply_message(1 << 30, &bad);
+        let _ = broker.apply_message(1 << 30, &bad[..at]);
+    }
+    let grown = shape(&broker).len() - before.len();
+    assert!(grown <= good.len(), "at most new queues appear: {grown}");
+}

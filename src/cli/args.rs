@@ -1,0 +1,208 @@
+//! The words of the command line. The doc comments below are the help texts.
+//!
+//! Nothing is decided here: a field is what the user typed. `docs/cli.md` is generated from it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// weir: a single-node edge message broker that speaks Apache RocketMQ's protocol.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, propagate_version = false)]
+pub struct Weir {
+    /// Print JSON, one value per line, on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the broker and its name server
+    Serve(Serve),
+    /// Create, list, describe and delete topics
+    #[command(subcommand)]
+    Topic(Topic),
+    /// Send messages: a text, a file, or each line of standard input
+    Produce(Produce),
+    /// Print messages
+    Consume(Consume),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at what stands on disk, without the broker; nothing is changed
+    #[command(subcommand)]
+    Inspect(Inspect),
+}
+
+/// `weir inspect …`.
+#[derive(Debug, Subcommand)]
+pub enum Inspect {
+    /// Every segment of every shard
+    Log {
+        /// Data directory
+        #[arg(long, value_name = "DIR", default_value = "weir-data")]
+        data: PathBuf,
+    },
+    /// Every block of a segment file
+    Segment {
+        /// Segment file, such as weir-data/shard-0/log/00000000000000000001.log
+        file: PathBuf,
+    },
+    /// One block and its records
+    Block {
+        /// Segment file
+        file: PathBuf,
+        /// Offset of the block in the file
+        #[arg(default_value_t = 4096)]
+        offset: u64,
+    },
+    /// The header of a checkpoint file
+    Checkpoint {
+        /// Checkpoint file, such as weir-data/shard-0/checkpoint.0
+        file: PathBuf,
+    },
+    /// The numbers that the bytes on disk depend on
+    Constants,
+}
+
+/// `weir serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Serve {
+    /// TOML file with configuration keys
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory [default: ./weir-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// One configuration key; wins over the file; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// `weir config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a configuration and print every value with where it came from
+    Check(Serve),
+}
+
+/// Where the name server is, and how long to wait for an answer.
+#[derive(Args, Clone, Debug)]
+pub struct Remote {
+    /// Name servers, several separated by ';'
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9876")]
+    pub namesrv: String,
+    /// Longest wait for one answer
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    pub timeout_ms: u64,
+}
+
+/// `weir topic …`.
+#[derive(Debug, Subcommand)]
+pub enum Topic {
+    /// Create a topic, or change it if it exists
+    Create(TopicCreate),
+    /// List topics
+    List(TopicList),
+    /// Show a topic's queues: where they are and what they hold
+    Describe(TopicName),
+    /// Delete a topic and the queues it had
+    Delete(TopicName),
+}
+
+/// `weir topic create`.
+#[derive(Args, Debug)]
+pub struct TopicCreate {
+    /// Name
+    pub name: String,
+    /// Queues on each broker, as mqadmin counts them (every shard is a broker)
+    #[arg(long, default_value_t = 8)]
+    pub queues: u32,
+    /// 6: read and write, 4: read only, 2: write only
+    #[arg(long, default_value_t = 6)]
+    pub permission: u32,
+    /// Topic attribute such as flush.disk.type=SYNC_FLUSH; may be repeated
+    #[arg(long = "attribute", value_name = "KEY=VALUE")]
+    pub attributes: Vec<String>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `weir topic list`.
+#[derive(Args, Debug)]
+pub struct TopicList {
+    /// Show system topics too
+    #[arg(long)]
+    pub all: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `weir topic describe` and `weir topic delete`.
+#[derive(Args, Debug)]
+pub struct TopicName {
+    /// Name
+    pub name: String,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `weir produce`.
+#[derive(Args, Debug)]
+pub struct Produce {
+    /// Topic; created on the fly when the broker allows it
+    pub topic: String,
+    /// The message's text; without it and --file each line of standard input is a message
+    #[arg(long, conflicts_with = "file")]
+    pub body: Option<String>,
+    /// A file whose bytes are the message
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// Send the message this many times (not with standard input)
+    #[arg(long, default_value_t = 1)]
+    pub count: u64,
+    /// Tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// Keys, separated by blanks
+    #[arg(long)]
+    pub keys: Option<String>,
+    /// User property; may be repeated
+    #[arg(long = "property", value_name = "KEY=VALUE")]
+    pub properties: Vec<String>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `weir consume`.
+#[derive(Args, Debug)]
+pub struct Consume {
+    /// Topic
+    pub topic: String,
+    /// Continue where this group stands, and move it on; without it nothing is moved
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Where to begin when no group says: first, last, or milliseconds since 1970
+    #[arg(long, default_value = "first")]
+    pub from: String,
+    /// Stop after this many messages
+    #[arg(long, value_name = "N")]
+    pub max: Option<u64>,
+    /// Wait for new messages at the end instead of stopping
+    #[arg(long)]
+    pub follow: bool,
+    /// Tags: * or A || B
+    #[arg(long, default_value = "*")]
+    pub tags: String,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}

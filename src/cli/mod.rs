@@ -1,0 +1,22 @@
+//! The command line: one binary, every command with `--json`.
+//!
+//! It parses, calls one thing and prints. The client commands are an ordinary RocketMQ client
+//! with blocking sockets: they know nothing of the broker's inside. Never: a thread, an async
+//! runtime, or a decision about messages.
+
+pub mod args;
+mod config;
+mod consume;
+mod inspect;
+mod manual;
+mod output;
+mod produce;
+mod record;
+mod remote;
+mod route;
+mod run;
+mod serve;
+mod topic;
+
+pub use manual::manual;
+pub use run::main;

@@ -1,0 +1,274 @@
+//! The road ahead of the tail: the next segment exists before it is needed, and extents are
+//! written once before they are used, so that a log write changes no metadata.
+//!
+//! A first write into a merely reserved extent drags a journal commit into every flush (about
+//! twice the latency). So zeros are written a bounded way ahead of the tail, in steps, and synced;
+//! a segment that retention gave back needs none of that. Stale blocks in it cannot resurface:
+//! they name their old segment number.
+//! Never: a log write into a range that a zero write in flight still covers.
+
+use weir_io::{Buf, Driver, Errno, File, OpenMode, Source};
+
+use super::flush::{KIND_PREPARE, KIND_PREPARE_SYNC, token};
+use super::log::{Log, Refusal};
+use super::segment::{self, SEGMENT_HEADER, Segment, SegmentMap};
+use crate::base::limits::PREPARE_STEP;
+
+/// Zeros written between two syncs of the preparing side.
+const SYNC_EVERY: u64 = 8 * 1024 * 1024;
+
+/// One step of zeros in flight.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    segment: u32,
+    from: u64,
+    upto: u64,
+}
+
+/// State of preparing.
+#[derive(Debug)]
+pub(crate) struct Prepare {
+    /// The segment after the active one.
+    next: Option<Segment>,
+    /// Free files of the right size, to be used again: what retention gave back.
+    pub(crate) spare: Vec<(u32, File, u64)>,
+    step: Option<Step>,
+    /// Zeros of a segment that wait for a sync: `(segment, upto)`.
+    unsynced: Option<(u32, u64)>,
+    syncing: bool,
+    zeros: Option<Buf>,
+    failed: Option<Errno>,
+}
+
+impl Prepare {
+    /// Nothing prepared.
+    pub(crate) fn new() -> Prepare {
+        Prepare {
+            next: None,
+            spare: Vec::new(),
+            step: None,
+            unsynced: None,
+            syncing: false,
+            zeros: None,
+            failed: None,
+        }
+    }
+
+    /// The error that keeps the next segment from being made (a full disk), if there is one.
+    pub(crate) fn failed(&self) -> Option<Errno> {
+        self.failed
+    }
+
+    /// Files kept for use again, and the prepared next one.
+    pub(crate) fn spare_files(&self) -> usize {
+        self.spare.len() + usize::from(self.next.is_some())
+    }
+}
+
+impl Log {
+    /// Begins the next segment.
+    pub(crate) fn roll(&mut self, driver: &mut Driver, need: u64) -> Result<(), Refusal> {
+        weir_io::failpoint::hit("segment-roll");
+        if self.prepare.next.is_none() {
+            self.make_next(driver);
+        }
+        let Some(mut next) = self.prepare.next.take() else { return Err(Refusal::Full) };
+        assert!(SEGMENT_HEADER + need <= next.size, "a segment holds the largest record");
+        next.map.base = self.marks.appended;
+        next.map.end = self.marks.appended;
+        self.segments.push_back(next);
+        self.rolled += 1;
+        Ok(())
+    }
+
+    /// Whether the open road can take a record of `len` bytes (the disk may be full).
+    pub fn road_blocked(&self, len: usize) -> Option<Errno> {
+        let need = super::block::disk_len(len) as u64;
+        let here = self.segments.back().is_some_and(|s| {
+            let open = self.staging.open_block().map_or(0, |b| b.span as u64);
+            s.map.end_offset + open + need <= s.size
+        });
+        if here || self.prepare.next.is_some() { None } else { self.prepare.failed }
+    }
+
+    fn make_next(&mut self, driver: &mut Driver) {
+        let number = self.active_segment() + 1;
+        let made = match self.prepare.spare.pop() {
+            Some((old, file, size)) => self.reuse(driver, old, file, size, number),
+            None => self.create(driver, number),
+        };
+        match made {
+            Ok(segment) => {
+                self.prepare.next = Some(segment);
+                self.prepare.failed = None;
+            }
+            Err(errno) => self.prepare.failed = Some(errno),
+        }
+    }
+
+    /// Makes a new segment file. Its header is durable before it is used.
+    pub(crate) fn create(&mut self, driver: &mut Driver, number: u32) -> Result<Segment, Errno> {
+        let path = segment::path(&self.options.dir, number);
+        let mode = OpenMode { create: true, write: true, direct: true };
+        let file = driver.open(&path, mode)?;
+        let size = self.options.segment_bytes;
+        let made = self.write_header(driver, file, number, size, true);
+        if let Err(errno) = made {
+            driver.close_file(file);
+            // Half a segment helps nobody and holds the space that reads and deletes need.
+            let _ = driver.remove(&path);
+            return Err(errno);
+        }
+        Ok(Segment { map: SegmentMap::new(number, 0), file, size, prepared: SEGMENT_HEADER })
+    }
+
+    fn reuse(
+        &mut self,
+        driver: &mut Driver,
+        old: u32,
+        file: File,
+        size: u64,
+        number: u32,
+    ) -> Result<Segment, Errno> {
+        self.write_header(driver, file, number, size, false)?;
+        let dir = self.options.dir.clone();
+        driver.rename(&dir.join(spare_name(old)), &segment::path(&dir, number))?;
+        driver.sync_dir(&dir)?;
+        Ok(Segment { map: SegmentMap::new(number, 0), file, size, prepared: size })
+    }
+
+    fn write_header(
+        &mut self,
+        driver: &mut Driver,
+        file: File,
+        number: u32,
+        size: u64,
+        new: bool,
+    ) -> Result<(), Errno> {
+        let patience = std::time::Duration::from_millis(self.options.lock_patience_ms);
+        if new {
+            if !driver.lock(file, patience)? {
+                return Err(Errno::IO);
+            }
+            driver.allocate(file, size)?;
+        }
+        let page = segment::header_page(self.identity, number, size);
+        driver.write_now(file, 0, &page)?;
+        driver.sync_now(file)?;
+        if new { driver.sync_dir(&self.options.dir) } else { Ok(()) }
+    }
+
+    /// Whether a zero write in flight covers a place that the next log write would use.
+    pub(crate) fn zeroing_ahead(&self) -> bool {
+        let Some(step) = self.prepare.step else { return false };
+        let unlaunched = self.staging.unlaunched();
+        unlaunched.is_some_and(|(segment, from, upto)| {
+            segment == step.segment && from < step.upto && step.from < upto
+        })
+    }
+
+    /// Writes the next step of zeros, or makes the next segment, when the road is short.
+    pub(crate) fn drive_prepare(&mut self, driver: &mut Driver) {
+        if self.prepare.step.is_some() || self.prepare.syncing {
+            return;
+        }
+        let ahead = self.options.prepare_ahead;
+        let Some(active) = self.segments.back_mut() else { return };
+        let tail = active.map.end_offset;
+        let left = active.size.saturating_sub(tail);
+        if active.prepared < tail {
+            // The tail overtook the zeros: go on well ahead of it.
+            active.prepared = (tail + 4 * PREPARE_STEP as u64).min(active.size);
+        }
+        let road = active.prepared - tail;
+        if road < ahead.min(left) {
+            return self.zero_step(driver, true);
+        }
+        if left < ahead && self.prepare.next.is_none() && self.prepare.failed.is_none() {
+            return self.make_next(driver);
+        }
+        let next_road = self.prepare.next.as_ref().map_or(u64::MAX, |next| next.prepared);
+        if left < ahead && next_road < ahead - left {
+            self.zero_step(driver, false);
+        }
+    }
+
+    fn zero_step(&mut self, driver: &mut Driver, active: bool) {
+        let target = if active { self.segments.back() } else { self.prepare.next.as_ref() };
+        let Some(target) = target else { return };
+        let zeros = match self.prepare.zeros.take() {
+            Some(zeros) => zeros,
+            None => Buf::new(PREPARE_STEP),
+        };
+        let from = target.prepared;
+        if from + zeros.len() as u64 > target.size {
+            // The last bit of a segment is not worth a smaller buffer.
+            self.prepare.zeros = Some(zeros);
+            return self.note_prepared(active);
+        }
+        let step =
+            Step { segment: target.map.number, from, upto: from + zeros.len() as u64 };
+        driver.write(target.file, from, Source::Buf(zeros), false, token(KIND_PREPARE, 0));
+        self.prepare.step = Some(step);
+    }
+
+    fn note_prepared(&mut self, active: bool) {
+        let target = if active { self.segments.back_mut() } else { self.prepare.next.as_mut() };
+        if let Some(target) = target {
+            target.prepared = target.size;
+        }
+    }
+
+    /// A step of zeros landed.
+    pub(crate) fn prepared(
+        &mut self,
+        driver: &mut Driver,
+        buf: Option<Buf>,
+        result: Result<(), Errno>,
+    ) {
+        self.prepare.zeros = buf;
+        let Some(step) = self.prepare.step.take() else { return };
+        if let Err(errno) = result {
+            return self.fence(errno);
+        }
+        let Some(target) = self.segment_mut(step.segment) else { return };
+        target.prepared = target.prepared.max(step.upto);
+        let (file, done) = (target.file, target.prepared >= target.size);
+        let began = match self.prepare.unsynced {
+            Some((segment, from)) if segment == step.segment => from,
+            _ => step.from,
+        };
+        self.prepare.unsynced = Some((step.segment, began));
+        if step.upto - began >= SYNC_EVERY || done {
+            driver.sync(file, token(KIND_PREPARE_SYNC, 0));
+            self.prepare.unsynced = None;
+            self.prepare.syncing = true;
+        }
+    }
+
+    /// A sync of zeros ended.
+    pub(crate) fn prepare_synced(&mut self, result: Result<(), Errno>) {
+        self.prepare.syncing = false;
+        if let Err(errno) = result {
+            self.fence(errno);
+        }
+    }
+
+    fn segment_mut(&mut self, number: u32) -> Option<&mut Segment> {
+        let next = self.prepare.next.as_mut().filter(|next| next.map.number == number);
+        match next {
+            Some(next) => Some(next),
+            None => self.segments.iter_mut().rev().find(|s| s.map.number == number),
+        }
+    }
+
+    /// Lets a failed preparation be tried again (space may have come back).
+    pub fn retry_road(&mut self) {
+        self.prepare.failed = None;
+    }
+}
+
+/// Name of a segment file that retention gave back.
+pub(crate) fn spare_name(number: u32) -> String {
+    format!("{number:020}.spare")
+}

@@ -1,0 +1,171 @@
+//! Cold reads: a window of a segment, read with O_DIRECT, its blocks checked before use.
+//!
+//! The log says which window of which file holds a position; the caller reads it (that takes
+//! time) and opens it as a [`Window`], which serves every record in it. A block that fails its
+//! check is damage: it is reported with its place, never skipped and never served.
+
+use weir_io::{Buf, File};
+
+use super::block::{BlockFault, BlockHeader};
+use super::log::Log;
+use crate::base::limits::{BLOCK_ALIGN, BLOCK_HEADER};
+
+/// A window to be read from disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColdRead {
+    /// The segment's file.
+    pub file: File,
+    /// The segment's number.
+    pub segment: u32,
+    /// Offset in the file, a multiple of 4096.
+    pub offset: u64,
+    /// Bytes, a multiple of 4096.
+    pub len: usize,
+}
+
+/// A window that was read: its good blocks, by position.
+#[derive(Debug)]
+pub struct Window {
+    buf: Buf,
+    /// `(start, end, offset in buf of the records)` of each block.
+    blocks: Vec<(u64, u64, usize)>,
+    damage: Option<Damage>,
+}
+
+/// A block that should be good and is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment's number.
+    pub segment: u32,
+    /// Offset of the block in the segment.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub fault: BlockFault,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "segment {} is damaged at offset {} ({:?}); keep the file and restore it from a backup \
+             or the standby",
+            self.segment, self.offset, self.fault
+        )
+    }
+}
+
+impl Log {
+    /// The window that holds the record at `position`. `None`: no such position is on disk.
+    pub fn cold(&self, position: u64) -> Option<ColdRead> {
+        let after = self.segments.partition_point(|s| s.map.base <= position);
+        let segment = self.segments.get(after.checked_sub(1)?)?;
+        let (offset, len) = segment.map.window(position)?;
+        let len = usize::try_from(len).ok()?;
+        Some(ColdRead { file: segment.file, segment: segment.map.number, offset, len })
+    }
+
+    /// Opens what was read for `cold`, `got` bytes of it.
+    pub fn open_window(&self, cold: ColdRead, buf: Buf, got: usize) -> Window {
+        let mut window = Window { buf, blocks: Vec::new(), damage: None };
+        let mut at = 0;
+        while at < got {
+            match self.check(cold, &window.buf[at..got], at) {
+                Ok(header) => {
+                    window.blocks.push((header.start, header.end(), at + BLOCK_HEADER));
+                    at += header.disk_len();
+                }
+                Err(fault) => {
+                    let offset = cold.offset + at as u64;
+                    window.damage = Some(Damage { segment: cold.segment, offset, fault });
+                    break;
+                }
+            }
+        }
+        window
+    }
+
+    fn check(&self, cold: ColdRead, bytes: &[u8], at: usize) -> Result<BlockHeader, BlockFault> {
+        let (header, _) = BlockHeader::open(bytes)?;
+        let place = (cold.offset + at as u64) / BLOCK_ALIGN as u64;
+        let ours = header.log_id == self.identity.log_id
+            && header.segment == cold.segment
+            && u64::from(header.place) == place;
+        if ours { Ok(header) } else { Err(BlockFault::NoHeader) }
+    }
+}
+
+impl Window {
+    /// The record bytes `[position, position + len)`, if this window holds them.
+    pub fn record(&self, position: u64, len: usize) -> Option<&[u8]> {
+        let after = self.blocks.partition_point(|(start, _, _)| *start <= position);
+        let (start, end, at) = *self.blocks.get(after.checked_sub(1)?)?;
+        if position.checked_add(len as u64)? > end {
+            return None;
+        }
+        let from = at + usize::try_from(position - start).ok()?;
+        self.buf.get(from..from + len)
+    }
+
+    /// The whole record that begins at `position`, walking from the block's start so that only
+    /// record boundaries are accepted.
+    pub fn record_at(&self, position: u64) -> Option<&[u8]> {
+        let after = self.blocks.partition_point(|(start, _, _)| *start <= position);
+        let (start, end, at) = *self.blocks.get(after.checked_sub(1)?)?;
+        let payload = self.buf.get(at..at + usize::try_from(end - start).ok()?)?;
+        record_at_boundary(payload, usize::try_from(position - start).ok()?)
+    }
+
+    /// The first bad block, if there is one.
+    pub fn damage(&self) -> Option<Damage> {
+        self.damage
+    }
+
+    /// Bytes of memory it holds.
+    pub fn memory(&self) -> usize {
+        self.buf.len()
+    }
+}
+
+/// The record at `offset` of a block's records, if a record begins there.
+pub(crate) fn record_at_boundary(payload: &[u8], offset: usize) -> Option<&[u8]> {
+    let mut at = 0;
+    while at <= offset {
+        let len = record_len(payload.get(at..)?)?;
+        if at == offset {
+            return payload.get(at..at + len);
+        }
+        at += len;
+    }
+    None
+}
+
+/// Length of the record at the front of `bytes`: its first field, at least a head and not past
+/// the end.
+pub(crate) fn record_len(bytes: &[u8]) -> Option<usize> {
+    let len = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    (len >= 8 && len <= bytes.len()).then_some(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_record_boundaries_are_records() {
+        let mut payload = Vec::new();
+        for len in [8u32, 12, 9] {
+            payload.extend_from_slice(&len.to_be_bytes());
+            payload.resize(payload.len() + len as usize - 4, 0);
+        }
+        for offset in 0..40 {
+            let found = record_at_boundary(&payload, offset).map(<[u8]>::len);
+            let expected = match offset {
+                0 => Some(8),
+                8 => Some(12),
+                20 => Some(9),
+                _ => None,
+            };
+            assert_eq!(found, expected, "offset {offset}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Forgetting: the oldest segments leave, by age, by size, or because the disk is nearly full.
+//!
+//! A segment goes whole or not at all, oldest first, and never the active one, nor one that the
+//! caller still needs (the newest complete snapshot, a pending timer). One file is kept for use
+//! again, so that a broker in its steady state neither allocates nor zeroes.
+//! Never: age decides while the clock is behind the newest stored time.
+
+use weir_io::{Driver, Errno};
+
+use super::log::Log;
+use super::prepare::spare_name;
+use super::segment;
+
+/// Files kept for use again.
+const SPARE_MAX: usize = 2;
+
+/// When segments leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Older than this leaves, milliseconds.
+    pub age_ms: i64,
+    /// Wall clock, milliseconds; ages are measured from it.
+    pub now_ms: i64,
+    /// Whether age may decide at this hour and with this clock.
+    pub by_age: bool,
+    /// The log may hold this many bytes of files; 0 is no bound.
+    pub size_bytes: u64,
+    /// Nothing at or after this logical position leaves.
+    pub keep_from: u64,
+    /// Forget the oldest whatever its age: the disk is nearly full.
+    pub forced: bool,
+}
+
+impl Log {
+    /// Forgets at most one segment. Returns the new first position when one left.
+    pub fn expire(&mut self, driver: &mut Driver, rule: Retention) -> Result<Option<u64>, Errno> {
+        let Some(oldest) = self.segments.front() else { return Ok(None) };
+        let pinned = oldest.map.end > rule.keep_from || self.segments.len() < 2;
+        if pinned || oldest.map.end > self.marks.durable {
+            return Ok(None);
+        }
+        let old = rule.by_age && oldest.map.newest_ms.saturating_add(rule.age_ms) < rule.now_ms;
+        let big = rule.size_bytes > 0 && self.disk_bytes() > rule.size_bytes;
+        if !old && !big && !rule.forced {
+            return Ok(None);
+        }
+        self.forget_oldest(driver, rule.forced)?;
+        Ok(Some(self.min_position()))
+    }
+
+    fn forget_oldest(&mut self, driver: &mut Driver, for_space: bool) -> Result<(), Errno> {
+        let Some(oldest) = self.segments.pop_front() else { return Ok(()) };
+        let number = oldest.map.number;
+        let path = segment::path(&self.options.dir, number);
+        let same_size = oldest.size == self.options.segment_bytes;
+        if same_size && !for_space && self.prepare.spare_files() < SPARE_MAX {
+            let spare = self.options.dir.join(spare_name(number));
+            driver.rename(&path, &spare)?;
+            self.prepare.spare.push((number, oldest.file, oldest.size));
+        } else {
+            driver.close_file(oldest.file);
+            driver.remove(&path)?;
+        }
+        driver.sync_dir(&self.options.dir)
+    }
+}

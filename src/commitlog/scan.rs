@@ -1,0 +1,321 @@
+//! The walk over blocks that finds a log's end, and the decision what its end is.
+//!
+//! It reads segments forward through one buffer, accepts block after block, and at the first one
+//! that is not good looks ahead for proof that it was promised. See `recovery.rs` for the rule.
+//! Invariant: accepted blocks are gapless in position, and their generations never go down.
+
+use weir_io::{Buf, Driver, File};
+
+use super::block::{BlockFault, BlockHeader};
+use super::reader::{Damage, record_len};
+use super::recovery::{LogError, LogImage, Sink};
+use super::segment::{SEGMENT_HEADER, SegmentMap};
+use crate::base::limits::{BLOCK_ALIGN, PREPARED_AHEAD, STAGING_DEFAULT};
+
+/// Bytes read at once.
+const READ: usize = 4 * 1024 * 1024;
+/// How far beyond a bad block proof of a promise is looked for, in this segment and in each later
+/// one: more than can be in flight at once.
+const LOOK_AHEAD: u64 = PREPARED_AHEAD + STAGING_DEFAULT as u64;
+
+/// What the walk found.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// Logical position after the last good record.
+    pub end: u64,
+    /// Maps of the segments that hold records; later files are unused.
+    pub maps: Vec<SegmentMap>,
+    /// Greatest generation seen in the good part.
+    pub generation: u64,
+    /// Generation of the last block that was not replayed from staging.
+    pub served_generation: u64,
+    /// Bytes of blocks beyond the end.
+    pub torn_bytes: u64,
+    /// Newest store time.
+    pub newest_ms: i64,
+}
+
+/// The walk.
+pub(crate) struct Scan<'a> {
+    log_id: u64,
+    files: &'a [(u32, File, u64)],
+    maps: Vec<SegmentMap>,
+    generation: u64,
+    served_generation: u64,
+    newest_ms: i64,
+    /// The first block's start is taken as it is: older segments left.
+    anchored: bool,
+    window: Window,
+}
+
+/// The part of a file in memory.
+struct Window {
+    buf: Buf,
+    file: Option<File>,
+    offset: u64,
+    len: usize,
+}
+
+/// What stands at a place.
+enum Place {
+    Good(BlockHeader),
+    Bad(BlockFault),
+}
+
+impl<'a> Scan<'a> {
+    /// A walk over `files` (number, file, size), from the image's position if there is one.
+    pub(crate) fn new(
+        log_id: u64,
+        files: &'a [(u32, File, u64)],
+        image: Option<LogImage>,
+    ) -> Scan<'a> {
+        let window = Window { buf: Buf::new(READ), file: None, offset: 0, len: 0 };
+        let mut scan = Scan {
+            log_id,
+            files,
+            maps: Vec::new(),
+            generation: 0,
+            served_generation: 0,
+            newest_ms: 0,
+            anchored: false,
+            window,
+        };
+        if let Some(image) = image {
+            let first = files.first().map_or(0, |(number, ..)| *number);
+            scan.maps = image.segments.into_iter().filter(|map| map.number >= first).collect();
+            scan.generation = image.generation;
+            scan.served_generation = image.generation;
+            scan.newest_ms = image.newest_ms;
+            scan.anchored = true;
+        } else if let Some((number, ..)) = files.first() {
+            scan.maps.push(SegmentMap::new(*number, 0));
+        }
+        scan
+    }
+
+    /// Walks to the end.
+    pub(crate) fn run(&mut self, driver: &mut Driver, sink: Sink<'_>) -> Result<Scanned, LogError> {
+        loop {
+            let Some((number, offset)) = self.maps.last().map(|m| (m.number, m.end_offset)) else {
+                break;
+            };
+            match self.place(driver, number, offset)? {
+                Place::Good(header) if self.continues(&header) => self.accept(driver, &header, sink)?,
+                Place::Good(_) => {
+                    if !self.step_over(driver, number)? {
+                        return self.ended(driver, number, offset, BlockFault::NoHeader);
+                    }
+                }
+                Place::Bad(fault) => {
+                    if !self.step_over(driver, number)? {
+                        return self.ended(driver, number, offset, fault);
+                    }
+                }
+            }
+        }
+        self.ended(driver, 0, 0, BlockFault::NoHeader)
+    }
+
+    /// Whether the block follows what was accepted.
+    fn continues(&self, header: &BlockHeader) -> bool {
+        let end = self.maps.last().map_or(0, |map| map.end);
+        (header.start == end || !self.anchored) && header.generation >= self.generation
+    }
+
+    /// Takes the block at the walk's place (it is in the window).
+    fn accept(
+        &mut self,
+        driver: &mut Driver,
+        header: &BlockHeader,
+        sink: Sink<'_>,
+    ) -> Result<(), LogError> {
+        let Some(map) = self.maps.last_mut() else { return Ok(()) };
+        if !self.anchored {
+            self.anchored = true;
+            *map = SegmentMap::new(map.number, header.start);
+        }
+        let offset = map.end_offset;
+        map.add(header.start, header.end(), offset, header.disk_len() as u64);
+        let mut newest_ms = map.newest_ms;
+        self.generation = header.generation;
+        if header.flags & super::block::FLAG_REPLAYED == 0 {
+            self.served_generation = header.generation;
+        }
+        let mut position = header.start;
+        let mut records = self.window.payload(offset, header);
+        while let Some(len) = record_len(records) {
+            newest_ms = newest_ms.max(sink(driver, position, &records[..len]));
+            position += len as u64;
+            records = &records[len..];
+        }
+        if position != header.end() {
+            let damage =
+                Damage { segment: header.segment, offset, fault: BlockFault::Checksum };
+            return Err(LogError::Damage(damage, position));
+        }
+        self.newest_ms = self.newest_ms.max(newest_ms);
+        if let Some(map) = self.maps.last_mut() {
+            map.newest_ms = newest_ms;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the next segment when its first block continues the log.
+    fn step_over(&mut self, driver: &mut Driver, number: u32) -> Result<bool, LogError> {
+        if !self.files.iter().any(|(n, ..)| *n == number + 1) {
+            return Ok(false);
+        }
+        let Place::Good(header) = self.place(driver, number + 1, SEGMENT_HEADER)? else {
+            return Ok(false);
+        };
+        if !self.continues(&header) {
+            return Ok(false);
+        }
+        let end = self.maps.last().map_or(0, |map| map.end);
+        self.maps.push(SegmentMap::new(number + 1, end));
+        Ok(true)
+    }
+
+    /// The walk stopped at `offset` of segment `number`: a torn tail, or damage?
+    fn ended(
+        &mut self,
+        driver: &mut Driver,
+        number: u32,
+        offset: u64,
+        fault: BlockFault,
+    ) -> Result<Scanned, LogError> {
+        let end = self.maps.last().map_or(0, |map| map.end);
+        let mut torn_bytes = 0;
+        let later: Vec<(u32, u64)> = self
+            .files
+            .iter()
+            .filter(|(n, ..)| *n >= number)
+            .map(|(n, _, size)| (*n, *size))
+            .collect();
+        for (segment, size) in later {
+            let from = if segment == number { offset } else { SEGMENT_HEADER };
+            let (bytes, promised) = self.look_ahead(driver, segment, from, size, end)?;
+            if promised {
+                return Err(LogError::Damage(Damage { segment: number, offset, fault }, end));
+            }
+            torn_bytes += bytes;
+        }
+        Ok(Scanned {
+            end,
+            maps: std::mem::take(&mut self.maps),
+            generation: self.generation,
+            served_generation: self.served_generation,
+            torn_bytes,
+            newest_ms: self.newest_ms,
+        })
+    }
+
+    /// Looks for good blocks beyond `end`: their bytes, and whether one says that `end` was
+    /// durable when it was issued.
+    fn look_ahead(
+        &mut self,
+        driver: &mut Driver,
+        segment: u32,
+        from: u64,
+        size: u64,
+        end: u64,
+    ) -> Result<(u64, bool), LogError> {
+        let mut bytes = 0;
+        let mut at = from;
+        let upto = size.min(from + LOOK_AHEAD);
+        while at < upto {
+            let step = match self.place(driver, segment, at)? {
+                Place::Good(header) if self.is_later(&header, end) => {
+                    if header.durable_upto > end {
+                        return Ok((bytes, true));
+                    }
+                    bytes += header.disk_len() as u64;
+                    header.disk_len() as u64
+                }
+                _ => BLOCK_ALIGN as u64,
+            };
+            at += step;
+        }
+        Ok((bytes, false))
+    }
+
+    fn is_later(&self, header: &BlockHeader, end: u64) -> bool {
+        header.start >= end && header.generation >= self.generation
+    }
+
+    /// What stands at `offset` of segment `number`. The block is in the window afterwards.
+    fn place(&mut self, driver: &mut Driver, number: u32, offset: u64) -> Result<Place, LogError> {
+        let Some((_, file, size)) = self.files.iter().find(|(n, ..)| *n == number).copied() else {
+            return Ok(Place::Bad(BlockFault::NoHeader));
+        };
+        if offset >= size {
+            return Ok(Place::Bad(BlockFault::NoHeader));
+        }
+        let log_id = self.log_id;
+        let mut need = BLOCK_ALIGN;
+        loop {
+            let got = self.window.load(driver, file, offset, need, size).map_err(|errno| {
+                LogError::Io("cannot read segment", super::segment::file_name(number).into(), errno)
+            })?;
+            match BlockHeader::open(got) {
+                Ok((header, _)) if Self::belongs(log_id, &header, number, offset) => {
+                    return Ok(Place::Good(header));
+                }
+                Ok(_) => return Ok(Place::Bad(BlockFault::NoHeader)),
+                Err(BlockFault::Short(whole)) => {
+                    let plausible = BlockHeader::peek(got)
+                        .is_some_and(|header| Self::belongs(log_id, &header, number, offset));
+                    if !plausible || whole <= need || offset + whole as u64 > size {
+                        return Ok(Place::Bad(BlockFault::Short(whole)));
+                    }
+                    need = whole;
+                }
+                Err(fault) => return Ok(Place::Bad(fault)),
+            }
+        }
+    }
+
+    fn belongs(log_id: u64, header: &BlockHeader, number: u32, offset: u64) -> bool {
+        header.log_id == log_id
+            && header.segment == number
+            && u64::from(header.place) == offset / BLOCK_ALIGN as u64
+            && header.payload_len > 0
+    }
+}
+
+impl Window {
+    /// Makes `[offset, offset + need)` of `file` available and returns all of it that is here.
+    fn load(
+        &mut self,
+        driver: &mut Driver,
+        file: File,
+        offset: u64,
+        need: usize,
+        size: u64,
+    ) -> Result<&[u8], weir_io::Errno> {
+        let inside = self.file == Some(file)
+            && offset >= self.offset
+            && offset + need as u64 <= self.offset + self.len as u64;
+        if !inside {
+            if need > self.buf.len() {
+                self.buf = Buf::new(need);
+            }
+            let want = usize::try_from(size - offset).map_or(self.buf.len(), |left| {
+                left.min(self.buf.len())
+            });
+            self.file = None;
+            self.len = driver.read_now(file, offset, &mut self.buf[..want])?;
+            self.file = Some(file);
+            self.offset = offset;
+        }
+        let from = usize::try_from(offset - self.offset).unwrap_or(0);
+        Ok(self.buf.get(from..self.len).unwrap_or(&[]))
+    }
+
+    /// The records of a block that [`Window::load`] brought in.
+    fn payload(&self, offset: u64, header: &BlockHeader) -> &[u8] {
+        let from = usize::try_from(offset - self.offset).unwrap_or(0)
+            + crate::base::limits::BLOCK_HEADER;
+        self.buf.get(from..from + header.payload_len as usize).unwrap_or(&[])
+    }
+}

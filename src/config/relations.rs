@@ -1,0 +1,115 @@
+//! What follows from several knobs together: derived values, and combinations that cannot work.
+//!
+//! It asks the host nothing; whatever a rule needs from outside (cores, disk size, host name) is
+//! an argument. Ranges of single knobs are the table's business, not this file's.
+
+use super::table::{Config, PORT_STEP, SHARDS_MAX};
+use crate::base::limits::{BLOCK_ALIGN, RECORD_OVERHEAD_MAX, STAGING_DEFAULT};
+
+const SEGMENT_MIN: u64 = 64 * 1024 * 1024;
+const SEGMENT_MAX: u64 = 1024 * 1024 * 1024;
+const MIB: u64 = 1024 * 1024;
+
+impl Config {
+    /// Shards of a new data directory when `shards` is not set: one per usable core but one,
+    /// which is left to control, interrupts and neighbours; at least one.
+    #[must_use]
+    pub fn default_shards(usable_cores: usize) -> u16 {
+        let shards = usable_cores.saturating_sub(1).max(1);
+        u16::try_from(shards).unwrap_or(u16::MAX).min(SHARDS_MAX)
+    }
+
+    /// Listening port of a shard. Only after [`Config::check_ports`] for the same count.
+    #[must_use]
+    pub fn shard_port(&self, shard: u16) -> u16 {
+        self.listen_port.saturating_add(shard.saturating_mul(PORT_STEP))
+    }
+
+    /// The old VIP port of a shard, two below its own; `None` when `vipPort` is off.
+    #[must_use]
+    pub fn shard_vip_port(&self, shard: u16) -> Option<u16> {
+        self.vip_port.then(|| self.shard_port(shard).saturating_sub(2))
+    }
+
+    /// Broker name of a shard: always suffixed, so that no name changes when a shard is added.
+    /// `host_name` stands in when `brokerName` is not set.
+    #[must_use]
+    pub fn shard_name(&self, host_name: &str, shard: u16) -> String {
+        let first = self.broker_name.as_deref().unwrap_or(host_name);
+        format!("{first}-{shard}")
+    }
+
+    /// Checks that the ports of `shards` shards exist and do not meet the name server's.
+    /// The error is a whole sentence for the operator.
+    pub fn check_ports(&self, shards: u16) -> Result<(), String> {
+        let last =
+            u32::from(self.listen_port) + u32::from(PORT_STEP) * u32::from(shards.max(1) - 1);
+        if last + 1 > u32::from(u16::MAX) {
+            return Err(format!(
+                "listenPort {} leaves no room for {shards} shards (the last would be {last}); \
+                 lower listenPort or shards",
+                self.listen_port
+            ));
+        }
+        let namesrv = self.namesrv_listen_port;
+        for shard in 0..shards {
+            let port = self.shard_port(shard);
+            if namesrv == port || self.shard_vip_port(shard) == Some(namesrv) {
+                return Err(format!(
+                    "namesrvListenPort {namesrv} is a port of shard {shard}; move it or listenPort"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Segment size in bytes on a disk of `disk_bytes`: the knob, else 1/64 of the disk between
+    /// 64 MiB and 1 GiB; never less than twice the staging area. A multiple of 4096.
+    #[must_use]
+    pub fn segment_size(&self, disk_bytes: u64) -> u64 {
+        self.segment_size_bytes
+            .unwrap_or_else(|| (disk_bytes / 64 / MIB * MIB).clamp(SEGMENT_MIN, SEGMENT_MAX))
+            .max(2 * self.staging_size())
+            .next_multiple_of(BLOCK_ALIGN as u64)
+    }
+
+    /// Staging memory of one shard in bytes: the knob, else 16 MiB; never less than four of the
+    /// largest records. A multiple of 4096.
+    #[must_use]
+    pub fn staging_size(&self) -> u64 {
+        self.staging_size_bytes
+            .unwrap_or(STAGING_DEFAULT as u64)
+            .max(4 * self.largest_record())
+            .next_multiple_of(BLOCK_ALIGN as u64)
+    }
+
+    /// One shard's part of `retentionSize` in bytes; `None`: no limit by size.
+    #[must_use]
+    pub fn retention_per_shard(&self, shards: u16) -> Option<u64> {
+        (self.retention_size_bytes > 0)
+            .then(|| self.retention_size_bytes / u64::from(shards.max(1)))
+    }
+
+    /// Bytes of the largest record a message can make.
+    #[must_use]
+    pub fn largest_record(&self) -> u64 {
+        self.max_message_size_bytes + RECORD_OVERHEAD_MAX as u64
+    }
+
+    /// Combinations that cannot work: the key at fault and what to do about it.
+    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if self.disk_max_used_space_percent >= self.disk_space_warning_level_percent {
+            found.push((
+                "diskMaxUsedSpaceRatio",
+                "must be below diskSpaceWarningLevelRatio, or sends are refused before anything \
+                 is deleted"
+                    .into(),
+            ));
+        }
+        if let Err(why) = self.check_ports(self.shards.unwrap_or(1)) {
+            found.push(("listenPort", why));
+        }
+        found
+    }
+}

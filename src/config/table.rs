@@ -1,0 +1,364 @@
+//! The table of knobs. Each one is declared here and nowhere else: name, range, default, manual.
+//!
+//! The macro below turns the table into [`Config`] (one documented field per knob) and [`KNOBS`]
+//! (what the loader and the manual read). It never holds a value of its own: a default is text
+//! like any other and passes the same check.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::kind::{FlushDiskType, HourSet, Kind, Value};
+use crate::base::limits::{FRAME_MAX, RECORD_OVERHEAD_MAX, TOPIC_QUEUES_MAX};
+
+/// Shard `n` listens on `listenPort + n * PORT_STEP`; between two of them fit the old VIP port
+/// (two below) and the HA port (one above).
+pub const PORT_STEP: u16 = 10;
+/// Most shards of one broker process.
+pub const SHARDS_MAX: u16 = 64;
+
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+const TIB: u64 = 1024 * GIB;
+/// `maxMessageSize` ends where a message and its frame no longer fit RocketMQ's frame limit.
+const MESSAGE_MAX: u64 = (FRAME_MAX - 2 * RECORD_OVERHEAD_MAX) as u64;
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Knob {
+    /// Heading in the manual.
+    pub group: &'static str,
+    /// Name in the file and after `--set`.
+    pub key: &'static str,
+    /// What it accepts.
+    pub kind: Kind,
+    /// What `auto` means; `None`: the knob has no automatic value.
+    pub auto: Option<&'static str>,
+    /// Text of the default.
+    pub default: &'static str,
+    /// The manual, one source line per element.
+    pub about: &'static [&'static str],
+}
+
+/// A RocketMQ key that weir answers with an explanation instead of "unknown key".
+pub(super) struct Explained {
+    /// RocketMQ's key.
+    pub key: &'static str,
+    /// The value that means what weir does anyway, and is accepted in silence.
+    pub same: Option<&'static str>,
+    /// Why it is not there, and what to do instead.
+    pub instead: &'static str,
+}
+
+macro_rules! knobs {
+    ($($group:literal { $(
+        $(#[doc = $about:literal])+
+        $key:ident => $field:ident: $kind:expr, $(auto $auto:literal,)? default $default:literal,
+        as $take:ident -> $ty:ty;
+    )+ })+) => {
+        /// Every knob's value. Plain data: made by [`super::load`], read by everybody.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config { $($( $(#[doc = $about])+ pub $field: $ty, )+)+ }
+
+        /// The rows, in the order of the manual.
+        pub(super) static KNOBS: &[Knob] = &[$($( Knob {
+            group: $group,
+            key: stringify!($key),
+            kind: $kind,
+            auto: knobs!(@auto $($auto)?),
+            default: $default,
+            about: &[$($about),+],
+        }, )+)+];
+
+        impl Config {
+            /// Builds the data from one checked value per knob, in the order of [`KNOBS`].
+            pub(super) fn assemble(values: &[Value]) -> Config {
+                assert!(values.len() == KNOBS.len(), "one value per knob");
+                let mut values = values.iter();
+                let mut next = || values.next().unwrap_or(&Value::Auto);
+                Config { $($( $field: $take(next()), )+)+ }
+            }
+        }
+    };
+    (@auto) => { None };
+    (@auto $auto:literal) => { Some($auto) };
+}
+
+knobs! {
+    "Names and addresses" {
+        /// Cluster the shards register under.
+        brokerClusterName => broker_cluster_name: Kind::Name { max: 127 },
+            default "DefaultCluster", as text -> String;
+        /// First part of every shard's broker name; shard `n` is called `brokerName-n`.
+        /// Two boxes in one cluster must not share it.
+        brokerName => broker_name: Kind::Name { max: 120 },
+            auto "the host's name", default "auto", as some_text -> Option<String>;
+        /// Address that clients are told to dial.
+        brokerIP1 => broker_ip1: Kind::Host,
+            auto "`bind`, or the host's first outer address when `bind` is 0.0.0.0 or ::",
+            default "auto", as some_text -> Option<String>;
+        /// Exceptions to `brokerIP1` by the client's network, longest prefix first: for a box on
+        /// two networks, or behind NAT. A weir key.
+        brokerIPBySubnet => broker_ip_by_subnet: Kind::SubnetHosts,
+            default "", as pairs -> Vec<(String, String)>;
+        /// Address to listen on. Loopback until you open it. A weir key.
+        bind => bind: Kind::Address, default "127.0.0.1", as address -> IpAddr;
+        /// Port of shard 0; shard `n` listens on `listenPort + 10 * n`.
+        listenPort => listen_port: Kind::Number { low: 1026, high: 65_534, unit: "" },
+            default "10911", as u16_of -> u16;
+        /// Port of the embedded name server. A weir key.
+        namesrvListenPort => namesrv_listen_port: Kind::Number { low: 1, high: 65_535, unit: "" },
+            default "9876", as u16_of -> u16;
+        /// Name servers outside this process to register with as well. Not yet: the key is
+        /// checked, a line at start says so, and only the embedded name server is told.
+        namesrvAddr => namesrv_addr: Kind::HostPorts, default "", as list -> Vec<String>;
+        /// Also listen two below each shard's port, where Java clients up to 4.4 send
+        /// ("VIP channel"). A weir key.
+        vipPort => vip_port: Kind::Flag, default "true", as flag -> bool;
+    }
+    "Shards and memory" {
+        /// Shards, each on a core of its own. The number belongs to the data directory: once
+        /// made, a directory is opened with the number it has. A weir key.
+        shards => shards: Kind::Number { low: 1, high: SHARDS_MAX as u64, unit: "" },
+            auto "what the data directory has; for a new one the usable cores less one, at least 1",
+            default "auto", as some_u16 -> Option<u16>;
+        /// Staging memory of one shard: blocks not yet on the device, and the hot tail behind
+        /// them. Raised to four of the largest records if less. A weir key.
+        stagingSize => staging_size_bytes: Kind::Bytes { low: MIB, high: 4 * GIB, zero: false },
+            auto "16 MiB",
+            default "auto", as some_u64 -> Option<u64>;
+        /// Huge-page arena for the consume queues of one shard. A weir key.
+        consumeQueueMemory => consume_queue_memory_bytes:
+            Kind::Bytes { low: 4 * MIB, high: 64 * GIB, zero: false },
+            default "64 MiB", as u64_of -> u64;
+    }
+    "Durability" {
+        /// When a message is acknowledged: `SYNC_FLUSH` when the device has it, `ASYNC_FLUSH`
+        /// when it is staged in memory that survives `kill -9`. See durability.md.
+        flushDiskType => flush_disk_type: Kind::Flush,
+            default "ASYNC_FLUSH", as flush -> FlushDiskType;
+        /// `ASYNC_FLUSH`: the device is flushed at least this often.
+        flushIntervalCommitLog => flush_interval_ms:
+            Kind::Number { low: 1, high: 60_000, unit: "ms" },
+            default "500", as u64_of -> u64;
+        /// `SYNC_FLUSH`: RocketMQ answers FLUSH_DISK_TIMEOUT after this, which clients take for
+        /// "stored". Not yet: the key is checked, a line at start says so, and the answer waits
+        /// as long as the device takes.
+        syncFlushTimeout => sync_flush_timeout_ms:
+            Kind::Number { low: 100, high: 600_000, unit: "ms" },
+            default "5000", as u64_of -> u64;
+    }
+    "Topics and messages" {
+        /// Create a topic when a producer first sends to it through the default topic.
+        autoCreateTopicEnable => auto_create_topic_enable: Kind::Flag,
+            default "true", as flag -> bool;
+        /// Create a consumer group when it first connects.
+        autoCreateSubscriptionGroup => auto_create_subscription_group: Kind::Flag,
+            default "true", as flag -> bool;
+        /// Most queues of an auto-created topic, all shards together.
+        defaultTopicQueueNums => default_topic_queue_nums:
+            Kind::Number { low: 1, high: TOPIC_QUEUES_MAX as u64, unit: "" },
+            default "8", as u32_of -> u32;
+        /// Largest message body.
+        maxMessageSize => max_message_size_bytes:
+            Kind::Bytes { low: 1024, high: MESSAGE_MAX, zero: false },
+            default "4 MiB", as u64_of -> u64;
+        /// What clients may do with this broker: 4 drains it (no new messages).
+        brokerPermission => broker_permission: Kind::Permission,
+            default "6", as u32_of -> u32;
+    }
+    "Pull" {
+        /// Hold a pull that finds nothing until a message comes or the client's own limit ends.
+        longPollingEnable => long_polling_enable: Kind::Flag, default "true", as flag -> bool;
+        /// Without long polling: how long an empty pull is held.
+        shortPollingTimeMills => short_polling_time_ms:
+            Kind::Number { low: 1, high: 60_000, unit: "ms" },
+            default "1000", as u64_of -> u64;
+    }
+    "Disk" {
+        /// Data directory; `--data` says the same.
+        storePathRootDir => store_path_root_dir: Kind::Folder,
+            default "weir-data", as folder -> PathBuf;
+        /// Size of one log segment. Retention forgets whole segments. Raised to twice the staging
+        /// memory if less.
+        mappedFileSizeCommitLog => segment_size_bytes:
+            Kind::Bytes { low: MIB, high: 16 * GIB, zero: false },
+            auto "1/64 of the disk, between 64 MiB and 1 GiB",
+            default "auto", as some_u64 -> Option<u64>;
+        /// Messages older than this may be deleted.
+        fileReservedTime => file_reserved_time_hours:
+            Kind::Number { low: 1, high: 87_600, unit: "hours" },
+            default "72", as u64_of -> u64;
+        /// Hours of the day (local time) in which old segments are deleted when the disk has
+        /// room.
+        deleteWhen => delete_when: Kind::Hours, default "04", as hours -> HourSet;
+        /// The log of all shards together is kept below this, oldest first; 0: no limit by size.
+        /// A weir key.
+        retentionSize => retention_size_bytes:
+            Kind::Bytes { low: 64 * MIB, high: 1024 * TIB, zero: true },
+            default "0", as u64_of -> u64;
+        /// Disk fuller than this: old segments are deleted at any hour.
+        diskMaxUsedSpaceRatio => disk_max_used_space_percent:
+            Kind::Number { low: 10, high: 95, unit: "percent" },
+            default "75", as u32_of -> u32;
+        /// Disk fuller than this: sends are refused (SERVICE_NOT_AVAILABLE), reads go on.
+        diskSpaceWarningLevelRatio => disk_space_warning_level_percent:
+            Kind::Number { low: 35, high: 99, unit: "percent" },
+            default "90", as u32_of -> u32;
+    }
+}
+
+/// Knobs that are checked and have no effect yet; setting one is answered with a line at start.
+pub(super) static NOT_YET: &[&str] = &["namesrvAddr", "syncFlushTimeout"];
+
+/// RocketMQ keys that are known and deliberately not knobs.
+pub(super) static EXPLAINED: &[Explained] = &[
+    Explained {
+        key: "brokerId",
+        same: Some("0"),
+        instead: "a standby is not built yet, every shard is a master",
+    },
+    Explained {
+        key: "brokerRole",
+        same: Some("ASYNC_MASTER"),
+        instead: "a standby is not built yet, every shard is a master",
+    },
+    Explained { key: "haListenPort", same: None, instead: "a standby is not built yet" },
+    Explained { key: "brokerIP2", same: None, instead: "a standby is not built yet" },
+    Explained {
+        key: "storePathCommitLog",
+        same: None,
+        instead: "everything lives below storePathRootDir: mount a disk there",
+    },
+    Explained {
+        key: "mappedFileSizeConsumeQueue",
+        same: None,
+        instead: "consume queues live in memory chunks: consumeQueueMemory sets the size",
+    },
+    Explained {
+        key: "messageDelayLevel",
+        same: None,
+        instead: "delayed messages are not built yet and are refused by name",
+    },
+    Explained {
+        key: "enablePropertyFilter",
+        same: Some("false"),
+        instead: "SQL92 filters are not built yet: use tags",
+    },
+    Explained {
+        key: "aclEnable",
+        same: Some("false"),
+        instead: "access control is not built yet: keep `bind` on a network you trust",
+    },
+    Explained {
+        key: "transientStorePoolEnable",
+        same: Some("false"),
+        instead: "weir has no such pool: staging memory (stagingSize) outlives the process",
+    },
+    Explained {
+        key: "warmMapedFileEnable",
+        same: Some("false"),
+        instead: "segments are always written ahead of use",
+    },
+    Explained {
+        key: "sendMessageThreadPoolNums",
+        same: None,
+        instead: "there are no thread pools, one core runs one shard: see shards",
+    },
+    Explained {
+        key: "pullMessageThreadPoolNums",
+        same: None,
+        instead: "there are no thread pools, one core runs one shard: see shards",
+    },
+    Explained {
+        key: "osPageCacheBusyTimeOutMills",
+        same: None,
+        instead: "busy answers have fixed bounds for now",
+    },
+    Explained {
+        key: "waitTimeMillsInSendQueue",
+        same: None,
+        instead: "busy answers have fixed bounds for now",
+    },
+    Explained {
+        key: "sendThreadPoolQueueCapacity",
+        same: None,
+        instead: "busy answers have fixed bounds for now",
+    },
+];
+
+fn text(value: &Value) -> String {
+    some_text(value).unwrap_or_default()
+}
+
+fn some_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn folder(value: &Value) -> PathBuf {
+    PathBuf::from(text(value))
+}
+
+fn flag(value: &Value) -> bool {
+    *value == Value::Flag(true)
+}
+
+fn some_u64(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn u64_of(value: &Value) -> u64 {
+    some_u64(value).unwrap_or_default()
+}
+
+fn u32_of(value: &Value) -> u32 {
+    u32::try_from(u64_of(value)).unwrap_or(u32::MAX)
+}
+
+fn some_u16(value: &Value) -> Option<u16> {
+    some_u64(value).and_then(|number| u16::try_from(number).ok())
+}
+
+fn u16_of(value: &Value) -> u16 {
+    some_u16(value).unwrap_or_default()
+}
+
+fn address(value: &Value) -> IpAddr {
+    match value {
+        Value::Address(address) => *address,
+        _ => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    }
+}
+
+fn list(value: &Value) -> Vec<String> {
+    match value {
+        Value::List(list) => list.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn pairs(value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::Pairs(pairs) => pairs.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn hours(value: &Value) -> HourSet {
+    match value {
+        Value::Hours(hours) => *hours,
+        _ => HourSet::default(),
+    }
+}
+
+fn flush(value: &Value) -> FlushDiskType {
+    match value {
+        Value::Flush(flush) => *flush,
+        _ => FlushDiskType::default(),
+    }
+}

@@ -1,0 +1,384 @@
+//! The process: one pinned thread per shard, and this one to start, say ready and end them.
+//!
+//! It decides what belongs to the box and not to a shard: how many shards the data directory has,
+//! which core each gets, which addresses are listened on and advertised, when the process ends.
+//! Never: a message; a lock that a shard takes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use weir_io::mailbox::{self, Receiver, Sender};
+use weir_io::{Driver, Uring, UringOptions, cpu, probe, signal};
+
+use crate::base::limits::{FRAME_MAX, STAGING_DEFAULT};
+use crate::broker::BrokerOptions;
+use crate::commitlog::LogOptions;
+use crate::config::{Config, FlushDiskType, PORT_STEP};
+use crate::exit::{self, Stop};
+use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
+use crate::shard::{OpenFault, Shard, ShardOptions};
+
+/// How long a killed predecessor may still hold ports and files.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What one shard's thread is told.
+struct Plan {
+    index: u16,
+    core: Option<usize>,
+    options: ShardOptions,
+    listen: Vec<SocketAddr>,
+    naming: Option<NamingPlan>,
+}
+
+/// What the first shard needs to be the name server too.
+struct NamingPlan {
+    listen: SocketAddr,
+    desk: NamingDesk,
+}
+
+/// What a shard's thread says back.
+enum Word {
+    /// It serves; this is one line about its recovery.
+    Ready(u16, String),
+    /// It ended.
+    Ended(u16, Result<(), Stop>),
+}
+
+/// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout.
+pub fn serve(config: Config) -> Result<(), Stop> {
+    signal::block_termination();
+    let data = config.store_path_root_dir.clone();
+    std::fs::create_dir_all(&data)
+        .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display())))?;
+    probe::probe_direct(&data).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
+    let shards = shard_count(&config, &data)?;
+    let plans = plan(&config, &data, shards)?;
+    let (boxes, inboxes): (Vec<_>, Vec<_>) =
+        (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
+    let (words, heard) = mpsc::channel();
+    let mut threads = Vec::new();
+    for (plan, inbox) in plans.into_iter().zip(inboxes) {
+        threads.push(start(plan, inbox, boxes.clone(), words.clone())?);
+    }
+    let outcome = supervise(&config, &boxes, &heard, shards);
+    for letterbox in &boxes {
+        let _ = letterbox.send(Letter::Stop);
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+    let failed = heard.try_iter().find_map(|word| match word {
+        Word::Ended(_, Err(stop)) => Some(stop),
+        _ => None,
+    });
+    outcome.and(failed.map_or(Ok(()), Err))
+}
+
+fn start(
+    plan: Plan,
+    inbox: Receiver<Letter>,
+    boxes: Vec<Sender<Letter>>,
+    words: mpsc::Sender<Word>,
+) -> Result<std::thread::JoinHandle<()>, Stop> {
+    let index = plan.index;
+    std::thread::Builder::new()
+        .name(format!("shard-{index}"))
+        .spawn(move || {
+            let ended = run_shard(plan, inbox, boxes, &words);
+            let _ = words.send(Word::Ended(index, ended));
+        })
+        .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
+}
+
+/// Waits until all serve, says so, and waits for the end.
+fn supervise(
+    config: &Config,
+    boxes: &[Sender<Letter>],
+    heard: &mpsc::Receiver<Word>,
+    shards: u16,
+) -> Result<(), Stop> {
+    for _ in 0..shards {
+        match heard.recv() {
+            Ok(Word::Ready(index, line)) => eprintln!("recovered shard-{index}: {line}"),
+            Ok(Word::Ended(_, Err(stop))) => return Err(stop),
+            Ok(Word::Ended(..)) | Err(_) => return Err(Stop::new(exit::DISK_FAILED, "a shard ended")),
+        }
+    }
+    let last = config.listen_port + PORT_STEP * (shards - 1);
+    println!(
+        "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}, data in {}",
+        config.bind,
+        config.namesrv_listen_port,
+        config.listen_port,
+        config.store_path_root_dir.display()
+    );
+    drop(boxes.len());
+    let (signals, caught) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = signals.send(signal::wait_for_termination());
+    });
+    loop {
+        if caught.recv_timeout(Duration::from_millis(100)).is_ok() {
+            return Ok(());
+        }
+        if let Ok(Word::Ended(_, ended)) = heard.try_recv() {
+            return ended.and(Err(Stop::new(exit::DISK_FAILED, "a shard ended by itself")));
+        }
+    }
+}
+
+/// One shard's life, on its own thread.
+fn run_shard(
+    plan: Plan,
+    inbox: Receiver<Letter>,
+    boxes: Vec<Sender<Letter>>,
+    words: &mpsc::Sender<Word>,
+) -> Result<(), Stop> {
+    if let Some(core) = plan.core {
+        // A core that left the cpuset since is no reason not to serve.
+        let _ = cpu::pin(core);
+    }
+    let uring = Uring::new(UringOptions::default())
+        .map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
+    let mut driver = Driver::Uring(Box::new(uring));
+    inbox.attach(driver.bell());
+    let (shard, report) = Shard::open(&mut driver, plan.options).map_err(stop_of)?;
+    let mut listeners = Vec::new();
+    for addr in plan.listen {
+        listeners.push((listen(&mut driver, addr)?, false));
+    }
+    let mut desk = None;
+    if let Some(naming) = plan.naming {
+        listeners.push((listen(&mut driver, naming.listen)?, true));
+        desk = Some(naming.desk);
+    }
+    let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
+    let mut server = Server::new(driver, shard, desk, post);
+    for (listener, naming) in listeners {
+        server.serve(listener, naming);
+    }
+    let _ = words.send(Word::Ready(plan.index, report));
+    server.run().map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))
+}
+
+fn listen(driver: &mut Driver, addr: SocketAddr) -> Result<weir_io::Listener, Stop> {
+    let listening = driver.listen(addr, PATIENCE).map_err(|errno| {
+        let line = format!(
+            "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
+             (listenPort, namesrvListenPort, bind)"
+        );
+        Stop::new(exit::BIND, line)
+    })?;
+    Ok(listening.0)
+}
+
+fn stop_of(fault: OpenFault) -> Stop {
+    let code = match &fault {
+        OpenFault::Damaged(_) => exit::DATA_DAMAGED,
+        OpenFault::InUse(_) => exit::DATA_IN_USE,
+        OpenFault::Foreign(_) => exit::DATA_MISMATCH,
+        OpenFault::Failed(_) => exit::DATA_UNUSABLE,
+    };
+    Stop::new(code, fault.to_string())
+}
+
+/// How many shards the data directory has, or gets.
+fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
+    let found = (0..).take_while(|index| shard_dir(data, *index).is_dir()).count() as u16;
+    match (found, config.shards) {
+        (0, Some(asked)) => Ok(asked),
+        (0, None) => Ok(cpu::allowed().len().saturating_sub(1).clamp(1, 64) as u16),
+        (found, None) => Ok(found),
+        (found, Some(asked)) if asked == found => Ok(found),
+        (found, Some(asked)) => {
+            let line = format!(
+                "{} has {found} shard(s), not {asked}: the number belongs to the data; start with \
+                 --set shards={found}, or drain this broker (brokerPermission=4) and move its \
+                 clients to a new --data made with shards={asked}",
+                data.display()
+            );
+            Err(Stop::new(exit::DATA_MISMATCH, line))
+        }
+    }
+}
+
+fn shard_dir(data: &Path, index: u16) -> PathBuf {
+    data.join(format!("shard-{index}"))
+}
+
+/// What every shard is told.
+fn plan(config: &Config, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
+    let address = advertised(config)?;
+    let host = config.broker_name.clone().unwrap_or_else(cpu::host_name);
+    let cores = cpu::allowed();
+    let segment_bytes = segment_size(config, data)?;
+    // The first core stays free for control, interrupts and neighbours when there is more than
+    // one for each shard.
+    let spare = usize::from(cores.len() > usize::from(shards));
+    let own: Vec<OwnShard> = (0..shards)
+        .map(|index| OwnShard {
+            broker_name: format!("{host}-{index}"),
+            port: config.listen_port + PORT_STEP * index,
+        })
+        .collect();
+    let mut desk = Some(NamingDesk::new(config, &address, &own));
+    Ok((0..shards)
+        .map(|index| {
+            let port = config.listen_port + PORT_STEP * index;
+            let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
+            let mut listen = vec![SocketAddr::new(config.bind, port)];
+            if config.vip_port {
+                listen.push(SocketAddr::new(config.bind, port - 2));
+            }
+            let naming = desk.take().map(|desk| NamingPlan {
+                listen: SocketAddr::new(config.bind, config.namesrv_listen_port),
+                desk,
+            });
+            let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
+            let log = log_options(config, data, (index, shards), segment_bytes);
+            let options = shard_options(config, data, index, log, broker);
+            Plan { index, core, options, listen, naming }
+        })
+        .collect())
+}
+
+fn shard_options(
+    config: &Config,
+    data: &Path,
+    index: u16,
+    log: LogOptions,
+    broker: BrokerOptions,
+) -> ShardOptions {
+    ShardOptions {
+        dir: shard_dir(data, index),
+        retention_age_ms: config.file_reserved_time_hours as i64 * 3_600_000,
+        retention_bytes: config.retention_size_bytes / u64::from(log.shards),
+        delete_when: config.delete_when,
+        disk_clean_percent: config.disk_max_used_space_percent,
+        disk_full_percent: config.disk_space_warning_level_percent,
+        index_memory_bytes: config.consume_queue_memory_bytes as usize,
+        quiet: false,
+        log,
+        broker,
+    }
+}
+
+fn log_options(
+    config: &Config,
+    data: &Path,
+    (index, shards): (u16, u16),
+    segment_bytes: u64,
+) -> LogOptions {
+    let largest = config.max_message_size_bytes as usize + crate::base::limits::RECORD_OVERHEAD_MAX;
+    let staging = config
+        .staging_size_bytes
+        .map_or(STAGING_DEFAULT, |bytes| bytes as usize)
+        .max(4 * largest.min(FRAME_MAX));
+    LogOptions {
+        dir: shard_dir(data, index).join("log"),
+        shard: index,
+        shards,
+        new_log_id: fresh_id(),
+        segment_bytes: segment_bytes.max(2 * staging as u64),
+        staging_name: format!("weir-{:016x}-{index}", path_id(data)),
+        staging_bytes: staging.next_multiple_of(weir_io::ALIGN),
+        sync_flush: config.flush_disk_type == FlushDiskType::SyncFlush,
+        flush_interval_ms: config.flush_interval_ms,
+        prepare_ahead: crate::base::limits::PREPARED_AHEAD,
+        lock_patience_ms: PATIENCE.as_millis() as u64,
+    }
+}
+
+fn broker_options(
+    config: &Config,
+    host: &str,
+    index: u16,
+    shards: u16,
+    store_host: ([u8; 4], u16),
+) -> BrokerOptions {
+    BrokerOptions {
+        cluster: config.broker_cluster_name.clone(),
+        broker_name: format!("{host}-{index}"),
+        shard_index: u32::from(index),
+        shards: u32::from(shards),
+        auto_create_topic: config.auto_create_topic_enable,
+        auto_create_group: config.auto_create_subscription_group,
+        default_topic_queue_nums: config.default_topic_queue_nums,
+        max_message_size: config.max_message_size_bytes as usize,
+        sync_flush: config.flush_disk_type == FlushDiskType::SyncFlush,
+        long_polling: config.long_polling_enable,
+        short_polling_ms: config.short_polling_time_ms,
+        broker_permission: config.broker_permission,
+        store_host,
+        young_bytes: YOUNG_BYTES,
+        ..BrokerOptions::default()
+    }
+}
+
+/// RocketMQ calls a queue young while its first message is among the newest 40 % of memory; on
+/// the smallest box weir is made for (8 GiB) that is this much.
+const YOUNG_BYTES: u64 = 3 * 1024 * 1024 * 1024;
+
+/// The address that clients are told: `brokerIP1`, else the one listened on.
+fn advertised(config: &Config) -> Result<String, Stop> {
+    if let Some(address) = &config.broker_ip1 {
+        return Ok(address.clone());
+    }
+    if !config.bind.is_unspecified() {
+        return Ok(config.bind.to_string());
+    }
+    let outer = outer_address().ok_or_else(|| {
+        Stop::new(
+            exit::CONFIG,
+            "bind is 0.0.0.0 and the host has no outer address to tell clients: set brokerIP1",
+        )
+    })?;
+    Ok(outer.to_string())
+}
+
+/// The source address the kernel would use for an outer destination; nothing is sent.
+fn outer_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified()).then_some(address)
+}
+
+/// The IPv4 address written into records and message ids.
+fn store_ip(address: &str) -> [u8; 4] {
+    use std::net::ToSocketAddrs;
+    let ip = (address, 0).to_socket_addrs().ok().and_then(|mut found| {
+        found.find_map(|addr| match addr.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+    });
+    ip.unwrap_or(Ipv4Addr::LOCALHOST).octets()
+}
+
+/// Segments of 1/64 of the disk, between 64 MiB and 1 GiB, unless configured.
+fn segment_size(config: &Config, data: &Path) -> Result<u64, Stop> {
+    const MIB: u64 = 1024 * 1024;
+    if let Some(bytes) = config.segment_size_bytes {
+        return Ok(bytes.next_multiple_of(weir_io::ALIGN as u64));
+    }
+    let total = probe::disk_bytes(data)
+        .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot ask for disk space: {e}")))?;
+    Ok((total / 64).clamp(64 * MIB, 1024 * MIB) / MIB * MIB)
+}
+
+/// A number that no other log has.
+fn fresh_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() | 1
+}
+
+/// A number for the data directory, the same at every start.
+fn path_id(data: &Path) -> u64 {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned()).hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,392 @@
+//! The queues of a shard: create, append, look up.
+//!
+//! A queue is a run of chunks, each with its first offset, position and store time in memory, so
+//! that every question comes down to at most one chunk, and only the chunk may be cold. A chunk
+//! normally holds 127 entries; one that was closed early (to free memory, or before a hole that
+//! damage left) holds fewer, so a chunk is found by its first offset, never computed.
+//! Invariants: chunks of a queue ascend in offset and position and do not overlap; the open chunk
+//! is the last one; `min <= max`.
+
+use std::collections::VecDeque;
+
+use super::arena::{Arena, FrameState};
+use super::entry::{Entry, entry_at, put_entry};
+use super::slots::Slots;
+use crate::base::limits::{INDEX_CHUNK_ENTRIES, QUEUES_MAX};
+
+/// No frame, or no slot.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Handle of a queue; reused after the queue is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId(pub u32);
+
+/// Names one chunk that is to be read from or written to slot `slot` of the index file, that is
+/// at byte `slot * 4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkRef {
+    /// The queue the chunk belongs to.
+    pub queue: QueueId,
+    /// Offset of its first entry.
+    pub first_offset: u64,
+    /// Where it stands in the index file, in units of 4096 bytes.
+    pub slot: u32,
+}
+
+/// The offsets a queue has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Lowest offset whose message is still there; equals `max` when none is.
+    pub min: u64,
+    /// Offset the next message gets.
+    pub max: u64,
+}
+
+/// Answer to "what is at this offset".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The entry.
+    Found(Entry),
+    /// Its chunk must be read first, then [`Queues::loaded`] called.
+    Cold(ChunkRef),
+    /// Its chunk was read and is damaged ([`Queues::quarantine`]).
+    Damaged,
+    /// Outside the bounds, or in a hole that damage left; offsets resume at `next`.
+    Gone {
+        /// The next offset that has an entry, or the maximum.
+        next: u64,
+    },
+}
+
+/// As [`Lookup`], for a run of entries.
+#[derive(Debug)]
+pub enum Span<'a> {
+    /// Entries from the offset asked for to the end of its chunk.
+    Entries(Entries<'a>),
+    /// See [`Lookup::Cold`].
+    Cold(ChunkRef),
+    /// See [`Lookup::Damaged`].
+    Damaged,
+    /// See [`Lookup::Gone`].
+    Gone {
+        /// The next offset that has an entry, or the maximum.
+        next: u64,
+    },
+}
+
+/// Entries of one resident chunk, in offset order.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    chunk: &'a [u8],
+    next: usize,
+    end: usize,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        if self.next >= self.end {
+            return None;
+        }
+        let entry = entry_at(self.chunk, self.next);
+        self.next += 1;
+        Some(entry)
+    }
+}
+
+/// No room for an entry: the arena is full of chunks that are not yet written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexFull {
+    /// Bytes of the arena.
+    pub limit_bytes: usize,
+}
+
+/// No room for a queue: [`QUEUES_MAX`] exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuesFull;
+
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) first_offset: u64,
+    pub(super) first_position: u64,
+    pub(super) first_store_ms: i64,
+    pub(super) slot: u32,
+    pub(super) frame: u32,
+    pub(super) count: u8,
+    pub(super) damaged: bool,
+}
+
+impl Chunk {
+    /// Offset after the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.first_offset + u64::from(self.count)
+    }
+
+    /// The chunk's name for the shard.
+    pub(super) fn named(&self, queue: QueueId) -> ChunkRef {
+        ChunkRef { queue, first_offset: self.first_offset, slot: self.slot }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// False: the handle is unused.
+    pub(super) live: bool,
+    pub(super) identity: u64,
+    pub(super) min: u64,
+    pub(super) max: u64,
+    /// Position, end and store time of the newest entry ever, 0 before the first.
+    pub(super) last_position: u64,
+    pub(super) last_end: u64,
+    pub(super) last_store_ms: i64,
+    pub(super) chunks: VecDeque<Chunk>,
+}
+
+impl Queue {
+    /// Index of the chunk that holds `offset`, or of the first one after it.
+    pub(super) fn chunk_of(&self, offset: u64) -> Option<usize> {
+        let last = self.chunks.back()?;
+        if offset >= last.end() {
+            return None;
+        }
+        if offset >= last.first_offset {
+            return Some(self.chunks.len() - 1);
+        }
+        Some(self.chunks.partition_point(|chunk| chunk.end() <= offset))
+    }
+}
+
+/// All queues of one shard, their arena and the slots of their index file.
+#[derive(Debug)]
+pub struct Queues {
+    pub(super) arena: Arena,
+    pub(super) slots: Slots,
+    pub(super) queues: Vec<Queue>,
+    pub(super) unused_ids: Vec<u32>,
+    pub(super) sealed: VecDeque<(QueueId, u64)>,
+    pub(super) writing: Vec<(u32, u32)>,
+    pub(super) trimmed: u64,
+}
+
+impl Queues {
+    /// No queues yet, entries to be kept in `arena`.
+    pub fn new(arena: Arena) -> Queues {
+        Queues {
+            arena,
+            slots: Slots::default(),
+            queues: Vec::new(),
+            unused_ids: Vec::new(),
+            sealed: VecDeque::new(),
+            writing: Vec::new(),
+            trimmed: 0,
+        }
+    }
+
+    /// Creates an empty queue. `identity` is a hash of what the queue is (topic, number, which
+    /// life of the topic): a chunk on disk is believed only when it carries it.
+    pub fn create(&mut self, identity: u64) -> Result<QueueId, QueuesFull> {
+        let queue = Queue {
+            live: true,
+            identity,
+            min: 0,
+            max: 0,
+            last_position: 0,
+            last_end: 0,
+            last_store_ms: 0,
+            chunks: VecDeque::new(),
+        };
+        if let Some(id) = self.unused_ids.pop() {
+            self.queues[id as usize] = queue;
+            return Ok(QueueId(id));
+        }
+        let id = u32::try_from(self.queues.len()).map_err(|_| QueuesFull)?;
+        if self.queues.len() >= QUEUES_MAX {
+            return Err(QueuesFull);
+        }
+        self.queues.push(queue);
+        Ok(QueueId(id))
+    }
+
+    /// Forgets a queue with all its entries; its memory and slots are free again.
+    pub fn remove(&mut self, id: QueueId) {
+        let queue = self.queue_mut(id);
+        queue.live = false;
+        for chunk in std::mem::take(&mut queue.chunks) {
+            self.drop_chunk(&chunk);
+        }
+        self.unused_ids.push(id.0);
+    }
+
+    /// Appends at the queue's maximum and returns the offset. Positions must grow; a store time
+    /// below the last one is kept in order by raising it, since search by time relies on that.
+    pub fn append(&mut self, id: QueueId, entry: Entry) -> Result<u64, IndexFull> {
+        let queue = self.queue(id);
+        assert!(queue.max == 0 || entry.position >= queue.last_end, "positions grow with offsets");
+        let (offset, store_ms) = (queue.max, entry.store_ms.max(queue.last_store_ms));
+        let entry = Entry { store_ms, ..entry };
+        if !self.tail_takes_more(id) {
+            self.start_chunk(id, offset, &entry)?;
+        }
+        let queue = &mut self.queues[id.0 as usize];
+        let last = queue.chunks.len() - 1;
+        let tail = &mut queue.chunks[last];
+        put_entry(self.arena.bytes_mut(tail.frame), usize::from(tail.count), &entry);
+        tail.count += 1;
+        let full = usize::from(tail.count) == INDEX_CHUNK_ENTRIES;
+        queue.max = offset + 1;
+        queue.last_position = entry.position;
+        queue.last_end = entry.end();
+        queue.last_store_ms = entry.store_ms;
+        if full {
+            self.seal_tail(id);
+        }
+        Ok(offset)
+    }
+
+    /// Raises the maximum to `offset` without entries: offsets below it were lost with older
+    /// segments or to damage. Lowering is not possible.
+    pub fn raise_max(&mut self, id: QueueId, offset: u64) {
+        if self.queue(id).max >= offset {
+            return;
+        }
+        self.seal_tail(id);
+        let queue = self.queue_mut(id);
+        queue.max = offset;
+        if queue.chunks.is_empty() {
+            queue.min = offset;
+        }
+    }
+
+    /// The offsets of a queue, whether visible or not.
+    pub fn bounds(&self, id: QueueId) -> Bounds {
+        let queue = self.queue(id);
+        Bounds { min: queue.min, max: queue.max }
+    }
+
+    /// Log position after the newest message of a queue, 0 before the first.
+    pub fn last_end(&self, id: QueueId) -> u64 {
+        self.queue(id).last_end
+    }
+
+    /// Log position of the oldest message still indexed (of its chunk, when it was trimmed within
+    /// one), `None` when there is none.
+    pub fn first_position(&self, id: QueueId) -> Option<u64> {
+        self.queue(id).chunks.front().map(|chunk| chunk.first_position)
+    }
+
+    /// The entry at `offset`.
+    pub fn entry(&mut self, id: QueueId, offset: u64) -> Lookup {
+        match self.span(id, offset) {
+            Span::Entries(mut entries) => match entries.next() {
+                Some(entry) => Lookup::Found(entry),
+                None => Lookup::Gone { next: offset },
+            },
+            Span::Cold(chunk) => Lookup::Cold(chunk),
+            Span::Damaged => Lookup::Damaged,
+            Span::Gone { next } => Lookup::Gone { next },
+        }
+    }
+
+    /// The entries from `offset` to the end of its chunk.
+    pub fn span(&mut self, id: QueueId, offset: u64) -> Span<'_> {
+        let queue = &self.queues[id.0 as usize];
+        assert!(queue.live, "a removed queue is not asked");
+        if offset < queue.min {
+            return Span::Gone { next: queue.min };
+        }
+        let Some(index) = queue.chunk_of(offset) else {
+            return Span::Gone { next: queue.max };
+        };
+        let chunk = &queue.chunks[index];
+        if offset < chunk.first_offset {
+            return Span::Gone { next: chunk.first_offset };
+        }
+        if chunk.damaged {
+            return Span::Damaged;
+        }
+        if chunk.frame == NONE {
+            return Span::Cold(chunk.named(id));
+        }
+        self.arena.touch(chunk.frame);
+        Span::Entries(Entries {
+            chunk: self.arena.peek(chunk.frame),
+            next: usize::try_from(offset - chunk.first_offset).unwrap_or(usize::MAX),
+            end: usize::from(chunk.count),
+        })
+    }
+
+    /// The offset after the last entry whose record ends at or below `watermark`. Chunks are
+    /// written, and so evicted, only when their records are durable: a cold chunk counts whole.
+    pub fn visible_max(&self, id: QueueId, watermark: u64) -> u64 {
+        let queue = self.queue(id);
+        if queue.last_end <= watermark {
+            return queue.max;
+        }
+        let after = queue.chunks.partition_point(|chunk| chunk.first_position < watermark);
+        let Some(chunk) = after.checked_sub(1).and_then(|index| queue.chunks.get(index)) else {
+            return queue.min;
+        };
+        if chunk.frame == NONE {
+            return chunk.end().max(queue.min);
+        }
+        let bytes = self.arena.peek(chunk.frame);
+        let visible =
+            partition(usize::from(chunk.count), |index| entry_at(bytes, index).end() <= watermark);
+        (chunk.first_offset + visible as u64).max(queue.min)
+    }
+
+    /// Bytes of the arena in use.
+    pub fn used_bytes(&self) -> usize {
+        self.arena.used_bytes()
+    }
+
+    /// Length of the index file in chunks.
+    pub fn file_slots(&self) -> u32 {
+        self.slots.file_slots()
+    }
+
+    pub(super) fn queue(&self, id: QueueId) -> &Queue {
+        let queue = &self.queues[id.0 as usize];
+        assert!(queue.live, "a removed queue is not asked");
+        queue
+    }
+
+    pub(super) fn queue_mut(&mut self, id: QueueId) -> &mut Queue {
+        let queue = &mut self.queues[id.0 as usize];
+        assert!(queue.live, "a removed queue is not asked");
+        queue
+    }
+
+    fn tail_takes_more(&self, id: QueueId) -> bool {
+        let tail = self.queue(id).chunks.back();
+        tail.is_some_and(|chunk| {
+            chunk.frame != NONE && self.arena.state(chunk.frame) == FrameState::Open
+        })
+    }
+
+    fn start_chunk(&mut self, id: QueueId, offset: u64, entry: &Entry) -> Result<(), IndexFull> {
+        let frame = self.frame_for(id, offset, FrameState::Open)?;
+        let queue = self.queue_mut(id);
+        queue.chunks.push_back(Chunk {
+            first_offset: offset,
+            first_position: entry.position,
+            first_store_ms: entry.store_ms,
+            slot: NONE,
+            frame,
+            count: 0,
+            damaged: false,
+        });
+        Ok(())
+    }
+}
+
+/// Number of leading indexes below `count` for which `holds`, which must be a prefix.
+pub(super) fn partition(count: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if holds(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}

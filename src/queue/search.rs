@@ -1,0 +1,144 @@
+//! Search by time, and trimming from the front.
+//!
+//! Both use the first store time and position kept in memory for every chunk to come down to one
+//! chunk, and ask for it when it is cold.
+//! Invariant: trimming raises minimums, never a maximum; an empty queue keeps its maximum.
+
+use super::entry::entry_at;
+use super::queues::{ChunkRef, NONE, Queue, QueueId, Queues, partition};
+
+/// Which end of a run of equal store times is meant (RocketMQ's `boundaryType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundary {
+    /// The smallest offset stored at or after the time.
+    Lower,
+    /// The largest offset stored at or before the time.
+    Upper,
+}
+
+/// A result, or the one chunk it still needs: load it and ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<T> {
+    /// The result.
+    Ready(T),
+    /// Read this chunk, call [`Queues::loaded`], ask again.
+    Need(ChunkRef),
+    /// The chunk that decides is damaged.
+    Damaged,
+}
+
+impl Queues {
+    /// The offset for a time, as RocketMQ's consume queue finds it: `Lower` gives the maximum for
+    /// a time after the newest message and the minimum for one before the oldest; `Upper` gives
+    /// the last offset and the minimum.
+    pub fn search_by_time(&mut self, id: QueueId, ms: i64, boundary: Boundary) -> Step<u64> {
+        let before = |store_ms: i64| match boundary {
+            Boundary::Lower => store_ms < ms,
+            Boundary::Upper => store_ms <= ms,
+        };
+        let queue = self.queue(id);
+        let after = queue.chunks.partition_point(|chunk| before(chunk.first_store_ms));
+        let passed = match after.checked_sub(1).map(|index| &queue.chunks[index]) {
+            None => queue.min,
+            // Every entry of the queue is before the time: no need to look into the last chunk.
+            Some(_) if before(queue.last_store_ms) => queue.max,
+            Some(chunk) if chunk.damaged => return Step::Damaged,
+            Some(chunk) if chunk.frame == NONE => return Step::Need(chunk.named(id)),
+            Some(chunk) => {
+                let bytes = self.arena.peek(chunk.frame);
+                let passed = partition(usize::from(chunk.count), |index| {
+                    before(entry_at(bytes, index).store_ms)
+                });
+                let next = queue.chunks.get(after);
+                // Past the chunk's end the next entry may stand behind a hole.
+                match next.filter(|_| passed == usize::from(chunk.count)) {
+                    Some(next) => next.first_offset,
+                    None => chunk.first_offset + passed as u64,
+                }
+            }
+        };
+        let offset = match boundary {
+            Boundary::Lower => passed,
+            Boundary::Upper => passed.saturating_sub(1),
+        };
+        Step::Ready(offset.clamp(queue.min, queue.max))
+    }
+
+    /// Forgets entries whose records lie below `min_position`, for at most `steps` queues from
+    /// `*cursor` on. Returns true when the last queue is done, `*cursor` is then 0 again. Chunks
+    /// that must be read for an exact minimum are appended to `need`; until [`Queues::loaded`]
+    /// gets one, that queue's minimum is up to 126 too low.
+    pub fn trim(
+        &mut self,
+        min_position: u64,
+        cursor: &mut u32,
+        steps: u32,
+        need: &mut Vec<ChunkRef>,
+    ) -> bool {
+        self.trimmed = self.trimmed.max(min_position);
+        for _ in 0..steps {
+            let Some(queue) = self.queues.get(*cursor as usize) else { break };
+            let id = QueueId(*cursor);
+            *cursor += 1;
+            if queue.live
+                && let Some(chunk) = self.trim_front(id)
+            {
+                need.push(chunk);
+            }
+        }
+        let done = *cursor as usize >= self.queues.len();
+        if done {
+            *cursor = 0;
+        }
+        done
+    }
+
+    /// Trims one queue to the position last given to [`Queues::trim`]; returns the cold chunk the
+    /// exact minimum depends on, if there is one.
+    pub(super) fn trim_front(&mut self, id: QueueId) -> Option<ChunkRef> {
+        let min_position = self.trimmed;
+        loop {
+            let queue = self.queue(id);
+            let front = queue.chunks.front().filter(|front| front.first_position < min_position);
+            let Some(front) = front else { break };
+            let gone = if front_is_below(queue, min_position) {
+                usize::from(front.count)
+            } else if front.frame == NONE {
+                let need = (!front.damaged).then(|| front.named(id));
+                let first = front.first_offset;
+                self.raise_min(id, first);
+                return need;
+            } else {
+                let bytes = self.arena.peek(front.frame);
+                partition(usize::from(front.count), |index| {
+                    entry_at(bytes, index).position < min_position
+                })
+            };
+            if gone < usize::from(front.count) {
+                let first = front.first_offset + gone as u64;
+                self.raise_min(id, first);
+                return None;
+            }
+            if let Some(chunk) = self.queue_mut(id).chunks.pop_front() {
+                self.drop_chunk(&chunk);
+            }
+        }
+        let queue = self.queue(id);
+        let first = queue.chunks.front().map_or(queue.max, |front| front.first_offset);
+        self.raise_min(id, first);
+        None
+    }
+
+    fn raise_min(&mut self, id: QueueId, offset: u64) {
+        let queue = self.queue_mut(id);
+        queue.min = queue.min.max(offset);
+    }
+}
+
+/// Whether every entry of the first chunk lies below `min_position`.
+fn front_is_below(queue: &Queue, min_position: u64) -> bool {
+    match queue.chunks.get(1) {
+        Some(second) => second.first_position <= min_position,
+        None => queue.last_position < min_position,
+    }
+}

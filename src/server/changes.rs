@@ -1,0 +1,158 @@
+//! Changes of topics and groups between shards, and what clients are told of changed groups.
+//!
+//! A change is made where it was asked for, then on every other shard; the one who asked is
+//! answered when all have it. Changes without somebody who asked (auto-creation) travel the same
+//! way and nobody waits.
+//! Never: an answer before every shard has the change.
+
+use weir_wire::code::request;
+use weir_wire::frame::Codec;
+use weir_wire::reply::Request;
+
+use super::connection::ConnId;
+use super::dispatch::{Call, Handled};
+use super::mail::Letter;
+use super::turn::Server;
+use crate::base::map::Map;
+use crate::broker::{Effect, Meta, Reject};
+use crate::queue::ChunkRef;
+use crate::shard::Waiter;
+
+/// Changes that wait for other shards; more are answered when this shard has them.
+const WAITING_MAX: usize = 4096;
+
+/// Changes on their way to the other shards.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    next: u64,
+    waiting: Map<u64, (Waiter, u32)>,
+}
+
+impl Server {
+    /// Makes a planned change (or none) and answers when every shard has it.
+    pub(super) fn carry_out(
+        &mut self,
+        call: &Call<'_>,
+        planned: Option<Meta>,
+    ) -> Result<Handled, Reject> {
+        let Some(meta) = planned else { return Ok(self.answer_done(call)) };
+        self.shard.change(&mut self.driver, meta)?;
+        let waiter = call.waiter();
+        match self.post_metas(Some(waiter)) {
+            true => {}
+            false => self.shard.answer_when_kept(waiter),
+        }
+        Ok(Handled::Done)
+    }
+
+    /// Sends the changes made here to the other shards. Says whether `waiter` is answered later
+    /// because of them.
+    fn post_metas(&mut self, waiter: Option<Waiter>) -> bool {
+        let metas = self.shard.take_outgoing();
+        let others: Vec<u16> = self.post.others().collect();
+        if metas.is_empty() || others.is_empty() {
+            return false;
+        }
+        self.changes.next += 1;
+        let ticket = self.changes.next;
+        let waits = waiter.filter(|_| self.changes.waiting.len() < WAITING_MAX);
+        if let Some(waiter) = waits {
+            self.changes.waiting.insert(ticket, (waiter, others.len() as u32));
+        }
+        let from = self.post.own;
+        for to in others {
+            self.post.send(to, Letter::Change { from, ticket, metas: metas.clone() });
+        }
+        waits.is_some()
+    }
+
+    /// Posts what this turn changed: topics for the name server, changes for the other shards,
+    /// notices for clients.
+    pub(super) fn post_changes(&mut self) {
+        self.post.retry();
+        self.post_metas(None);
+        let (changed, removed) = self.shard.take_changed_topics();
+        if !changed.is_empty() || !removed.is_empty() {
+            let broker_name = self.shard.broker.options().broker_name.clone();
+            if self.naming.is_some() {
+                self.take_routes(&broker_name, &changed, &removed);
+            } else {
+                self.post.send(0, Letter::Routes { broker_name, changed, removed });
+            }
+        }
+        self.notify();
+    }
+
+    fn take_routes(
+        &mut self,
+        broker_name: &str,
+        changed: &[crate::broker::TopicConfig],
+        removed: &[String],
+    ) {
+        let Some(desk) = self.naming.as_mut() else { return };
+        if let Err(why) = desk.routes(broker_name, changed, removed) {
+            self.shard.voice.say("route-refused", &format_args!("{broker_name}: {why}"));
+        }
+    }
+
+    /// Tells members that their group changed (oneway: a lost one is made good by the clients'
+    /// own rebalance timer).
+    fn notify(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.shard.take_effects(&mut effects);
+        for Effect::NotifyIdsChanged { conn, group } in effects.drain(..) {
+            self.next_opaque = self.next_opaque.wrapping_add(1);
+            let opaque = self.next_opaque;
+            if let Some(out) = self.connections.outbox(ConnId(conn.0)) {
+                Request::new(
+                    out,
+                    Codec::Json,
+                    request::NOTIFY_CONSUMER_IDS_CHANGED,
+                    opaque,
+                    true,
+                )
+                .ext_str("consumerGroup", &group)
+                .finish();
+            }
+        }
+        self.effects = effects;
+    }
+
+    /// Takes letters from the other shards and the node.
+    pub(super) fn read_mail(&mut self) {
+        while let Some(letter) = self.post.inbox.receive() {
+            match letter {
+                Letter::Stop => self.stop(),
+                Letter::Routes { broker_name, changed, removed } => {
+                    self.take_routes(&broker_name, &changed, &removed);
+                }
+                Letter::Change { from, ticket, metas } => {
+                    for meta in &metas {
+                        if let Err(reject) = self.shard.change_from_peer(&mut self.driver, meta) {
+                            let why = format_args!("from shard {from}: {}", reject.remark);
+                            self.shard.voice.say("change-refused", &why);
+                        }
+                    }
+                    self.post.send(from, Letter::Changed { ticket });
+                }
+                Letter::Changed { ticket } => self.changed_elsewhere(ticket),
+            }
+        }
+    }
+
+    fn changed_elsewhere(&mut self, ticket: u64) {
+        let Some((waiter, left)) = self.changes.waiting.get_mut(&ticket) else { return };
+        *left -= 1;
+        if *left == 0 {
+            let waiter = *waiter;
+            self.changes.waiting.remove(&ticket);
+            self.shard.answer_when_kept(waiter);
+        }
+    }
+
+    /// Reads a chunk of the consume queue for a request that is handled again then.
+    pub(super) fn fetch_chunk(&mut self, chunk: ChunkRef) -> Handled {
+        self.shard.fetch_chunk(&mut self.driver, chunk);
+        Handled::Later
+    }
+}

@@ -1,0 +1,20 @@
+//! The server of one core: connections, frames, handlers, around one shard.
+//!
+//! `turn` is the loop; `receive` turns bytes into frames, `dispatch` frames into handled calls,
+//! `handlers` has one file per request code, `deferred` writes the answers that come later,
+//! `changes` and `mail` speak with the other cores, `naming` is the name server's desk.
+
+mod changes;
+mod connection;
+mod deferred;
+mod dispatch;
+mod handlers;
+mod mail;
+mod naming;
+mod receive;
+mod tokens;
+mod turn;
+
+pub use mail::{Letter, MAILBOX, PostOffice};
+pub use naming::{NamingDesk, OwnShard};
+pub use turn::Server;

@@ -1,0 +1,319 @@
+//! The loop of one core: everything a shard does happens in a turn of it.
+//!
+//! A turn takes what the kernel has (bytes, connections, completed writes), handles all of it,
+//! hands the log's new blocks to the device, answers whoever waited for a watermark that moved,
+//! and sends each connection's replies at once. Run to completion: nothing else runs on the core.
+//! Never: a blocking call on behalf of a message; a send per reply.
+
+use std::collections::VecDeque;
+
+use weir_io::{Driver, Event, Listener, Socket};
+
+use super::changes::Changes;
+use super::connection::{ConnId, Connection, Connections, Role};
+use super::deferred::Kept;
+use super::mail::PostOffice;
+use super::naming::NamingDesk;
+use super::tokens;
+use crate::base::limits::{
+    CONNECTIONS_MAX, IDLE_CLOSE_MS, SEND_BACKLOG_CLOSE, SEND_BACKLOG_PAUSE,
+};
+use crate::broker::{Effect, ParkId, PullPlan};
+use crate::commitlog;
+use crate::shard::{self, Ready, Shard};
+
+/// A turn happens at least this often, so that timers are at most this late.
+const TICK_NS: u64 = 50_000_000;
+/// A frame must be complete this long after its first byte.
+const FRAME_DEADLINE_NS: u64 = 60_000_000_000;
+
+/// One core's server: the driver, the shard, and the connections between them.
+#[derive(Debug)]
+pub struct Server {
+    pub(super) driver: Driver,
+    pub(super) shard: Shard,
+    pub(super) connections: Connections,
+    /// The name server, on shard 0.
+    pub(super) naming: Option<NamingDesk>,
+    /// The way to the other shards.
+    pub(super) post: PostOffice,
+    listeners: Vec<(Listener, Role)>,
+    events: Vec<Event>,
+    ready: Vec<Ready>,
+    ids: Vec<ConnId>,
+    /// Connections whose frames wait for room in the log, oldest first.
+    pub(super) blocked: VecDeque<ConnId>,
+    /// How long the connection being handled has waited for room, nanoseconds.
+    pub(super) block_wait_ns: u64,
+    /// Requests that wait for the disk, and what had been read when they were last looked at.
+    pub(super) kept: Vec<Kept>,
+    pub(super) arrivals_seen: u64,
+    /// Held pulls that are to be run again.
+    pub(super) woken: Vec<ParkId>,
+    /// Extents of the pull being answered; kept for its capacity.
+    pub(super) plan: PullPlan,
+    /// Properties of the message being stored; kept for its capacity.
+    pub(super) properties: Vec<u8>,
+    pub(super) changes: Changes,
+    pub(super) effects: Vec<Effect>,
+    /// Numbers of requests to clients.
+    pub(super) next_opaque: i32,
+    /// Bytes in all inboxes.
+    pub(super) assembly_bytes: usize,
+    /// Monotonic time of this turn.
+    pub(super) now_ns: u64,
+    next_tick_ns: u64,
+    /// Set when the loop should end.
+    stopping: bool,
+}
+
+impl Server {
+    /// A server around an opened shard.
+    pub fn new(
+        driver: Driver,
+        shard: Shard,
+        naming: Option<NamingDesk>,
+        post: PostOffice,
+    ) -> Server {
+        let now_ns = driver.now_ns();
+        Server {
+            driver,
+            shard,
+            connections: Connections::default(),
+            naming,
+            post,
+            listeners: Vec::new(),
+            events: Vec::with_capacity(1024),
+            ready: Vec::with_capacity(1024),
+            ids: Vec::new(),
+            blocked: VecDeque::new(),
+            block_wait_ns: 0,
+            kept: Vec::new(),
+            arrivals_seen: 0,
+            woken: Vec::new(),
+            plan: PullPlan::default(),
+            properties: Vec::new(),
+            changes: Changes::default(),
+            effects: Vec::new(),
+            next_opaque: 0,
+            assembly_bytes: 0,
+            now_ns,
+            next_tick_ns: now_ns,
+            stopping: false,
+        }
+    }
+
+    /// Accepts connections of a role on a listener.
+    pub fn serve(&mut self, listener: Listener, role_naming: bool) {
+        let role = if role_naming { Role::Naming } else { Role::Broker };
+        let which = self.listeners.len() as u64;
+        self.listeners.push((listener, role));
+        self.driver.accept(listener, tokens::listen(which));
+    }
+
+    /// Runs turns until the node says stop and everything promised is durable.
+    pub fn run(mut self) -> Result<(), weir_io::Errno> {
+        while !self.stopping {
+            self.turn()?;
+        }
+        self.shard.close(&mut self.driver)
+    }
+
+    /// One turn.
+    pub fn turn(&mut self) -> Result<(), weir_io::Errno> {
+        let mut deadline = self.next_tick_ns;
+        if let Some(flush) = self.shard.next_deadline_ns() {
+            deadline = deadline.min(flush);
+        }
+        if self.shard.is_busy() {
+            deadline = 0;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        self.driver.wait(deadline, &mut events)?;
+        self.now_ns = self.driver.now_ns();
+        let wall_ms = self.driver.wall_ms();
+        self.shard.begin_turn(self.now_ns, wall_ms);
+        for event in events.drain(..) {
+            self.on_event(event);
+        }
+        self.events = events;
+        self.read_mail();
+        if !self.blocked.is_empty() {
+            self.unblock();
+        }
+        if self.now_ns >= self.next_tick_ns {
+            self.tick();
+        }
+        self.shard.end_turn(&mut self.driver);
+        self.answer();
+        self.post_changes();
+        self.flush();
+        Ok(())
+    }
+
+    /// The shard, for tests and the simulator.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Ends the loop after this turn.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Received { token, chunk } => {
+                self.on_received(tokens::connection(token), &chunk);
+            }
+            Event::Sent { token, buf, result } => {
+                self.on_sent(tokens::connection(token), buf, result.is_ok());
+            }
+            Event::Written { token, .. }
+            | Event::Synced { token, .. }
+            | Event::Read { token, .. } => {
+                if tokens::room(token) == commitlog::TOKEN_ROOM {
+                    self.shard.on_log_event(&mut self.driver, event);
+                } else if tokens::room(token) == shard::TOKEN_ROOM {
+                    self.shard.on_file_event(&mut self.driver, event);
+                }
+            }
+            Event::Accepted { token, result } => {
+                if let Ok(socket) = result {
+                    self.on_accepted((token.0 & 0xFF) as usize, socket);
+                }
+            }
+            Event::ReceiveEnded { token, end } => {
+                self.on_receive_ended(tokens::connection(token), end);
+            }
+            Event::Filled { token, buf, result } => {
+                self.on_filled(tokens::connection(token), buf, result);
+            }
+            Event::Connected { .. } | Event::Woken => {}
+        }
+    }
+
+    fn on_accepted(&mut self, which: usize, socket: Socket) {
+        let Some((_, role)) = self.listeners.get(which).copied() else { return };
+        let Some(peer) = self.driver.peer(socket) else {
+            return self.driver.close(socket);
+        };
+        let now_ns = self.now_ns;
+        let added = self
+            .connections
+            .add(CONNECTIONS_MAX, |id| Connection::new(socket, id, peer, role, now_ns));
+        match added {
+            Some(id) => self.driver.receive(socket, tokens::receive(id)),
+            None => {
+                self.driver.close(socket);
+                let reason = format_args!("all {CONNECTIONS_MAX} connections are taken");
+                self.complain(peer, &reason);
+            }
+        }
+    }
+
+    fn on_sent(&mut self, id: ConnId, buf: Vec<u8>, taken: bool) {
+        let now_ns = self.now_ns;
+        let Some(connection) = self.connections.get(id) else { return };
+        connection.sent(buf, now_ns);
+        if !taken {
+            return self.forget(id);
+        }
+        let more = !connection.outbox.is_empty() && !connection.listed;
+        connection.listed |= more;
+        if more {
+            self.connections.dirty.push(id);
+        }
+        self.steer(id);
+    }
+
+    /// Sends what every connection is owed, one send each.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.connections.dirty);
+        for id in dirty.drain(..) {
+            let Some(connection) = self.connections.get(id) else { continue };
+            connection.listed = false;
+            let backlog = connection.backlog();
+            if connection.sending == 0 && !connection.outbox.is_empty() {
+                let spare = std::mem::take(&mut connection.spare);
+                let buf = std::mem::replace(&mut connection.outbox, spare);
+                connection.sending = buf.len();
+                let socket = connection.socket;
+                self.driver.send(socket, buf, tokens::send(id));
+            }
+            if backlog > SEND_BACKLOG_CLOSE {
+                let limit = format_args!(
+                    "{backlog} reply bytes are not taken, limit {SEND_BACKLOG_CLOSE}"
+                );
+                self.close(id, &limit);
+            } else if backlog > SEND_BACKLOG_PAUSE {
+                self.steer(id);
+            }
+        }
+        if self.connections.dirty.is_empty() {
+            self.connections.dirty = dirty;
+        }
+    }
+
+    /// Answers everybody whose watermark has come.
+    fn answer(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.shard.collect_ready(&mut ready);
+        for answer in ready.drain(..) {
+            self.deliver(answer);
+        }
+        self.ready = ready;
+        self.serve_woken();
+    }
+
+    fn tick(&mut self) {
+        self.next_tick_ns = self.now_ns + TICK_NS;
+        self.shard.tick(&mut self.driver);
+        self.tick_naming();
+        self.sweep();
+    }
+
+    /// Closes connections that are idle, or whose frame never ends.
+    fn sweep(&mut self) {
+        let mut ids = std::mem::take(&mut self.ids);
+        self.connections.ids(&mut ids);
+        for id in ids.drain(..) {
+            let now_ns = self.now_ns;
+            let Some(connection) = self.connections.get(id) else { continue };
+            let idle = now_ns.saturating_sub(connection.active_ns) > IDLE_CLOSE_MS * 1_000_000;
+            let slow = connection.frame_ns != 0
+                && connection.blocked_ns == 0
+                && now_ns.saturating_sub(connection.frame_ns) > FRAME_DEADLINE_NS;
+            if slow {
+                self.close(id, &format_args!("a frame took more than 60 s to arrive"));
+            } else if idle {
+                self.forget(id);
+            }
+        }
+        self.ids = ids;
+    }
+
+    /// Closes a connection for a reason that is worth a line.
+    pub(super) fn close(&mut self, id: ConnId, reason: &std::fmt::Arguments<'_>) {
+        if let Some(peer) = self.connections.get(id).map(|connection| connection.peer) {
+            self.complain(peer, reason);
+            self.forget(id);
+        }
+    }
+
+    /// Forgets a connection and all that waits for it.
+    pub(super) fn forget(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        self.assembly_bytes = self.assembly_bytes.saturating_sub(connection.inbox.len());
+        self.driver.close(connection.socket);
+        match connection.role {
+            Role::Broker => self.shard.connection_closed(id.0),
+            Role::Naming => self.naming_connection_closed(id),
+        }
+    }
+
+    /// One line about a peer.
+    fn complain(&mut self, peer: std::net::SocketAddr, reason: &std::fmt::Arguments<'_>) {
+        self.shard.voice.say("connection-closed", &format_args!("{peer}: {reason}"));
+    }
+}

@@ -1,0 +1,339 @@
+//! What happens beside the messages: index chunks to disk, checkpoints, snapshots, retention.
+//!
+//! Each piece does a bounded bit per turn and never waits. The clock decides about age only while
+//! it can be trusted: not before it has passed the newest stored time, and not for an hour after
+//! it jumped.
+//! Never: a segment forgotten that the newest complete snapshot needs.
+
+use weir_io::{Backing, Buf, Driver, Errno, Source};
+
+use super::checkpoint::Checkpoint;
+use super::cold::{KIND_CHUNK_WRITE, token};
+use super::shard::Shard;
+use super::voice::Voice;
+use crate::base::limits::{EXPIRY_SCAN_MS, INDEX_CHUNK};
+use crate::broker::{Effect, Meta, ParkId, SnapshotCursor};
+use crate::commitlog::Retention;
+use crate::queue::ChunkRef;
+
+/// Index chunk writes in flight.
+const CHUNK_WRITES_MAX: usize = 32;
+/// A checkpoint is due after this much log.
+const CHECKPOINT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
+/// A checkpoint is due this long after the last one, if anything was appended.
+const CHECKPOINT_EVERY_NS: u64 = 60_000_000_000;
+/// Queues whose minimum is looked at per turn after a segment left.
+const TRIM_STEPS: u32 = 512;
+/// The disk is asked for its space this often.
+const DISK_EVERY_NS: u64 = 1_000_000_000;
+/// A wall clock that moves this much against the monotonic one has jumped.
+const JUMP_MS: i64 = 600_000;
+/// Age decides nothing for this long after a jump.
+const JUMP_FREEZE_NS: u64 = 3_600_000_000_000;
+
+/// State of the background work.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    /// Held pulls that wait for a chunk.
+    pub waiting: Vec<ParkId>,
+    /// Chunks being read: slot and name.
+    pub reading: Vec<(u32, ChunkRef)>,
+    /// Reads that came back.
+    pub arrivals: u64,
+    /// Changes for the other shards.
+    pub outgoing: Vec<Meta>,
+    /// Names of topics that changed or went.
+    pub changed_topics: Vec<String>,
+    /// Every topic is to be told (after the start).
+    pub all_topics_changed: bool,
+    /// Members to be told that their group changed.
+    pub effects: Vec<Effect>,
+    /// When changed offsets are written next.
+    pub offsets_due_ns: u64,
+    /// The snapshot being written and where it began.
+    pub snapshot: Option<(SnapshotCursor, u64)>,
+    /// `(end, begin)` of snapshots that are complete but perhaps not yet durable.
+    pub snapshot_ends: Vec<(u64, u64)>,
+    /// Begin of the newest complete and durable snapshot of this start; nothing from there on
+    /// leaves.
+    keep_from: u64,
+    writing: Vec<(u32, ChunkRef)>,
+    spare: Vec<Buf>,
+    trim: Option<u32>,
+    last_checkpoint_ns: u64,
+    next_disk_ns: u64,
+    next_scan_ns: u64,
+    clock: Option<(u64, i64)>,
+    frozen_until_ns: u64,
+    used_percent: u32,
+    full_percent: u32,
+}
+
+impl Keeper {
+    /// Nothing to do yet.
+    pub(super) fn new(full_percent: u32) -> Keeper {
+        Keeper {
+            waiting: Vec::new(),
+            reading: Vec::new(),
+            arrivals: 0,
+            outgoing: Vec::new(),
+            changed_topics: Vec::new(),
+            all_topics_changed: true,
+            effects: Vec::new(),
+            offsets_due_ns: 0,
+            snapshot: None,
+            snapshot_ends: Vec::new(),
+            keep_from: 0,
+            writing: Vec::new(),
+            spare: Vec::new(),
+            trim: None,
+            last_checkpoint_ns: 0,
+            next_disk_ns: 0,
+            next_scan_ns: 0,
+            clock: None,
+            frozen_until_ns: 0,
+            used_percent: 0,
+            full_percent,
+        }
+    }
+
+    /// Whether the disk is too full for sends.
+    pub(super) fn disk_full(&self) -> bool {
+        self.used_percent >= self.full_percent
+    }
+
+    /// Used and limit, percent.
+    pub(super) fn disk_use(&self) -> (u32, u32) {
+        (self.used_percent, self.full_percent)
+    }
+}
+
+/// Says once what the consume queues' memory is made of.
+pub(super) fn tell_backing(voice: &mut Voice, backing: Backing, bytes: usize) {
+    let mib = bytes / (1024 * 1024);
+    match backing {
+        Backing::Hugetlb => {
+            voice.say("memory-hugetlb", &format_args!("consume queues: {mib} MiB of hugetlb pages"));
+        }
+        Backing::Transparent => {
+            let why = format_args!("consume queues: {mib} MiB of transparent huge pages");
+            voice.say("memory-transparent", &why);
+        }
+        Backing::Plain => {
+            let why = format_args!(
+                "consume queues: {mib} MiB of plain pages, because no huge pages are to be had; \
+                 reserve some with vm.nr_hugepages"
+            );
+            voice.say("memory-plain", &why);
+        }
+    }
+}
+
+impl Shard {
+    /// Milliseconds of the monotonic clock, as the rules count time.
+    pub(super) fn now_ms(&self) -> i64 {
+        (self.now_ns / 1_000_000) as i64
+    }
+
+    /// Whether the next turn should come at once.
+    pub fn is_busy(&self) -> bool {
+        (self.keeper.snapshot.is_some() || self.keeper.trim.is_some()) && self.fenced().is_none()
+    }
+
+    /// Work that a turn of every few tens of milliseconds is soon enough for.
+    pub fn tick(&mut self, driver: &mut Driver) {
+        self.watch_clock();
+        if self.now_ns >= self.keeper.next_disk_ns {
+            self.keeper.next_disk_ns = self.now_ns + DISK_EVERY_NS;
+            self.watch_disk(driver);
+            self.forget_old(driver);
+        }
+        if self.now_ns >= self.keeper.next_scan_ns {
+            self.keeper.next_scan_ns = self.now_ns + EXPIRY_SCAN_MS * 1_000_000;
+            let now_ms = self.now_ms();
+            self.broker.membership.expire(now_ms, &mut self.keeper.effects);
+        }
+        self.checkpoint_if_due();
+    }
+
+    /// Members to be told that their group changed, since the last call.
+    pub fn take_effects(&mut self, out: &mut Vec<Effect>) {
+        out.append(&mut self.keeper.effects);
+    }
+
+    /// Bounded background work of every turn.
+    pub(super) fn background(&mut self, driver: &mut Driver) {
+        self.write_gathered(driver);
+        self.write_index(driver);
+        self.trim_some(driver);
+        let durable = self.log.watermarks().durable;
+        let keep_from = &mut self.keeper.keep_from;
+        self.keeper.snapshot_ends.retain(|(end, begin)| {
+            let done = *end <= durable;
+            if done {
+                *keep_from = (*keep_from).max(*begin);
+            }
+            !done
+        });
+    }
+
+    /// Hands full chunks of the index to the device.
+    fn write_index(&mut self, driver: &mut Driver) {
+        let durable = self.log.watermarks().durable;
+        while self.keeper.writing.len() < CHUNK_WRITES_MAX {
+            let Some((chunk, bytes)) = self.broker.queues.dirty(durable) else { break };
+            let mut buf = self.keeper.spare.pop().unwrap_or_else(|| Buf::new(INDEX_CHUNK));
+            buf.copy_from_slice(bytes);
+            let offset = u64::from(chunk.slot) * INDEX_CHUNK as u64;
+            let token = token(KIND_CHUNK_WRITE, u64::from(chunk.slot));
+            driver.write(self.index, offset, Source::Buf(buf), false, token);
+            self.keeper.writing.push((chunk.slot, chunk));
+        }
+    }
+
+    /// A chunk was written.
+    pub(super) fn chunk_written(
+        &mut self,
+        slot: u32,
+        buf: Option<Buf>,
+        result: Result<(), Errno>,
+    ) {
+        self.keeper.spare.extend(buf);
+        let Some(at) = self.keeper.writing.iter().position(|(writing, _)| *writing == slot) else {
+            return;
+        };
+        let (_, chunk) = self.keeper.writing.swap_remove(at);
+        match result {
+            Ok(()) => self.broker.queues.written(chunk),
+            Err(errno) => {
+                self.broker.queues.not_written(chunk);
+                self.voice.say("index-write-failed", &format_args!("{errno}"));
+            }
+        }
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        let behind = self.log.watermarks().appended - self.checkpoints.position;
+        let long_ago = self.now_ns.saturating_sub(self.keeper.last_checkpoint_ns);
+        let due = behind >= CHECKPOINT_EVERY_BYTES
+            || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
+        if due && self.checkpoints.is_idle() && self.fenced().is_none() {
+            self.begin_checkpoint();
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.keeper.last_checkpoint_ns = self.now_ns;
+        let log = self.log.image();
+        let broker = self.broker.image(log.position);
+        self.log.want_durable(log.position);
+        self.checkpoints.begin(&Checkpoint { log, broker });
+    }
+
+    fn watch_clock(&mut self) {
+        let (now_ns, wall_ms) = (self.now_ns, self.wall_ms);
+        let Some((then_ns, then_ms)) = self.keeper.clock.replace((now_ns, wall_ms)) else { return };
+        let passed_ms = ((now_ns - then_ns) / 1_000_000) as i64;
+        let jump_ms = wall_ms - then_ms - passed_ms;
+        if jump_ms.abs() > JUMP_MS {
+            self.keeper.frozen_until_ns = now_ns + JUMP_FREEZE_NS;
+            let why = format_args!(
+                "the clock moved by {jump_ms} ms at once; nothing is deleted by age for an hour"
+            );
+            self.voice.say("clock-jumped", &why);
+        }
+    }
+
+    /// Whether the clock may decide about ages.
+    fn clock_is_trusted(&self) -> bool {
+        self.wall_ms >= self.log.newest_ms() && self.now_ns >= self.keeper.frozen_until_ns
+    }
+
+    fn watch_disk(&mut self, driver: &mut Driver) {
+        let Ok((total, available)) = driver.disk_space(&self.options.dir) else { return };
+        let was_full = self.keeper.disk_full();
+        let used = total.saturating_sub(available);
+        self.keeper.used_percent = (used.saturating_mul(100) / total.max(1)) as u32;
+        if was_full != self.keeper.disk_full() {
+            let (used, limit) = self.keeper.disk_use();
+            let what = if was_full { "sends are taken again" } else { "sends are refused" };
+            let why = format_args!("the disk is {used} % full, limit {limit} %: {what}");
+            self.voice.say("disk-space", &why);
+        }
+        self.log.retry_road();
+    }
+
+    fn forget_old(&mut self, driver: &mut Driver) {
+        let hour = (self.wall_ms / 3_600_000).rem_euclid(24) as u32;
+        let pressed = self.keeper.used_percent >= self.options.disk_clean_percent;
+        let rule = Retention {
+            age_ms: self.options.retention_age_ms,
+            now_ms: self.wall_ms,
+            by_age: self.clock_is_trusted()
+                && (pressed || self.options.delete_when.contains(hour)),
+            size_bytes: self.options.retention_bytes,
+            keep_from: self.keeper.keep_from,
+            forced: self.keeper.disk_full(),
+        };
+        match self.log.expire(driver, rule) {
+            Ok(None) => {}
+            Ok(Some(position)) => {
+                self.cold.forget_below(self.log.min_segment());
+                self.keeper.trim = Some(0);
+                let why = format_args!("the log now begins at position {position}");
+                self.voice.say("segment-expired", &why);
+            }
+            Err(errno) => self.voice.say("expiry-failed", &format_args!("{errno}")),
+        }
+    }
+
+    /// Raises the minimum of some queues after a segment left.
+    fn trim_some(&mut self, driver: &mut Driver) {
+        let Some(mut cursor) = self.keeper.trim.take() else { return };
+        let mut need = Vec::new();
+        let min = self.log.min_position();
+        let done = self.broker.queues.trim(min, &mut cursor, TRIM_STEPS, &mut need);
+        for chunk in need {
+            self.fetch_chunk(driver, chunk);
+        }
+        if !done {
+            self.keeper.trim = Some(cursor);
+        }
+    }
+
+    /// Runs turns of its own until everything appended is durable. For start and end only.
+    pub(super) fn settle(&mut self, driver: &mut Driver) -> Result<(), Errno> {
+        let mut events = Vec::new();
+        loop {
+            self.log.publish();
+            self.log.want_durable(self.log.watermarks().appended);
+            self.log.drive(driver);
+            if let Some(errno) = self.log.fenced() {
+                return Err(errno);
+            }
+            let durable = self.log.watermarks().durable;
+            self.checkpoints.advance(driver, durable, self.index);
+            if self.log.is_settled() && self.checkpoints.is_idle() {
+                return Ok(());
+            }
+            let deadline = driver.now_ns() + 10_000_000;
+            driver.wait(deadline, &mut events)?;
+            for event in events.drain(..) {
+                self.on_own_event(driver, event);
+            }
+        }
+    }
+
+    /// Ends the shard: everything durable, a checkpoint at the log's end, staging memory removed.
+    pub fn close(&mut self, driver: &mut Driver) -> Result<(), Errno> {
+        while self.broker.offsets.has_dirty() && self.fenced().is_none() {
+            self.keeper.offsets_due_ns = 0;
+            self.write_gathered(driver);
+            self.settle(driver)?;
+        }
+        self.settle(driver)?;
+        self.begin_checkpoint();
+        self.settle(driver)?;
+        driver.staging_remove(&self.options.log.staging_name)
+    }
+}

@@ -1,0 +1,27 @@
+//! The bridge: the only place where storage meets semantics, one per core.
+//!
+//! The law tower decides (`broker`), the machine tower keeps (`commitlog`); a shard carries the
+//! decisions of the one to the other and the bytes back. `shard` is the struct and its turn,
+//! `open` its start, `publish` and `fetch` the two message paths, `change` everything else that is
+//! durable, `keep` what happens in the background, `pending` who waits for a watermark, `cold`
+//! reads from disk, `checkpoint` the disposable cache of the fold, `voice` the operator's lines.
+
+mod change;
+mod checkpoint;
+mod cold;
+mod fetch;
+mod keep;
+mod open;
+mod pending;
+mod publish;
+#[expect(clippy::module_inception, reason = "the room is named after its one struct")]
+mod shard;
+mod voice;
+
+pub use cold::TOKEN_ROOM;
+pub use fetch::{Fetch, Fetched, RecordAt};
+pub use open::{OpenFault, ShardOptions};
+pub use pending::{Answer, Promise, Ready, Waiter};
+pub use publish::Taken;
+pub use shard::Shard;
+pub use voice::Voice;

@@ -1,0 +1,167 @@
+//! Replies that wait for a watermark: one bounded ring for each promise.
+//!
+//! A reply is a small fixed record; no task, channel or allocation per message. Records are
+//! appended in log order, so each ring is sorted by the position it waits for, and answering is
+//! popping from the front until the watermark is reached.
+//! Invariant: within a ring, `upto` never goes down.
+
+use std::collections::VecDeque;
+
+use weir_wire::frame::Codec;
+
+use crate::base::limits::PENDING_REPLIES_MAX;
+use crate::commitlog::Watermarks;
+
+/// Who is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// The connection, as the server names it.
+    pub connection: u64,
+    /// The request's `opaque`.
+    pub opaque: i32,
+    /// Encoding of the reply's header.
+    pub codec: Codec,
+    /// Nobody is to be answered.
+    pub oneway: bool,
+}
+
+/// What the reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// SEND family: where the message (or the first of a batch) stands.
+    Sent {
+        /// Queue number in the topic.
+        queue_id: i32,
+        /// Queue offset of the first message.
+        queue_offset: u64,
+        /// Log position of the first message.
+        position: u64,
+        /// Messages.
+        count: u32,
+        /// Bytes of the first record.
+        len: u32,
+    },
+    /// Success without a body.
+    Done,
+    /// The log failed while the reply waited: outcome unknown.
+    Failed,
+}
+
+/// A reply whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Who is to be answered.
+    pub waiter: Waiter,
+    /// What is said.
+    pub answer: Answer,
+}
+
+/// Which promise a reply waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Survives `kill -9` of the process.
+    Staged,
+    /// Survives a power cut.
+    Durable,
+}
+
+/// A reply and the position it waits for.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    upto: u64,
+    ready: Ready,
+}
+
+/// The rings.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    staged: VecDeque<Held>,
+    durable: VecDeque<Held>,
+}
+
+impl Pending {
+    /// Empty rings.
+    pub(crate) fn new() -> Pending {
+        Pending { staged: VecDeque::with_capacity(4096), durable: VecDeque::with_capacity(4096) }
+    }
+
+    /// Whether one more reply may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.staged.len() < PENDING_REPLIES_MAX && self.durable.len() < PENDING_REPLIES_MAX
+    }
+
+    /// Replies waiting for the device.
+    pub(crate) fn durable_len(&self) -> usize {
+        self.durable.len()
+    }
+
+    /// Adds a reply that waits until `promise` holds for everything below `upto`.
+    pub(crate) fn push(&mut self, promise: Promise, upto: u64, waiter: Waiter, answer: Answer) {
+        if waiter.oneway {
+            return;
+        }
+        let ring = match promise {
+            Promise::Staged => &mut self.staged,
+            Promise::Durable => &mut self.durable,
+        };
+        assert!(ring.back().is_none_or(|last| last.upto <= upto), "replies wait in log order");
+        ring.push_back(Held { upto, ready: Ready { waiter, answer } });
+    }
+
+    /// Moves every reply whose promise holds to `out`.
+    pub(crate) fn collect(&mut self, marks: Watermarks, out: &mut Vec<Ready>) {
+        drain(&mut self.staged, marks.staged, out);
+        drain(&mut self.durable, marks.durable, out);
+    }
+
+    /// The log failed: everybody who waits is told so.
+    pub(crate) fn fail(&mut self, out: &mut Vec<Ready>) {
+        for held in self.staged.drain(..).chain(self.durable.drain(..)) {
+            out.push(Ready { answer: Answer::Failed, ..held.ready });
+        }
+    }
+}
+
+fn drain(ring: &mut VecDeque<Held>, mark: u64, out: &mut Vec<Ready>) {
+    while let Some(held) = ring.front().filter(|held| held.upto <= mark) {
+        out.push(held.ready);
+        ring.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(opaque: i32) -> Waiter {
+        Waiter { connection: 1, opaque, codec: Codec::Json, oneway: false }
+    }
+
+    fn opaques(ready: &[Ready]) -> Vec<i32> {
+        ready.iter().map(|ready| ready.waiter.opaque).collect()
+    }
+
+    #[test]
+    fn a_reply_leaves_when_its_own_promise_holds_and_not_before() {
+        let mut pending = Pending::new();
+        pending.push(Promise::Staged, 10, waiter(1), Answer::Done);
+        pending.push(Promise::Durable, 20, waiter(2), Answer::Done);
+        pending.push(Promise::Staged, 30, waiter(3), Answer::Done);
+        let mut out = Vec::new();
+        pending.collect(Watermarks { appended: 30, staged: 29, durable: 19 }, &mut out);
+        assert_eq!(opaques(&out), [1]);
+        pending.collect(Watermarks { appended: 30, staged: 30, durable: 20 }, &mut out);
+        assert_eq!(opaques(&out), [1, 3, 2]);
+    }
+
+    #[test]
+    fn a_failed_log_answers_everybody_and_oneway_senders_never() {
+        let mut pending = Pending::new();
+        pending.push(Promise::Durable, 5, waiter(7), Answer::Done);
+        pending.push(Promise::Durable, 6, Waiter { oneway: true, ..waiter(8) }, Answer::Done);
+        let mut out = Vec::new();
+        pending.fail(&mut out);
+        assert_eq!(opaques(&out), [7]);
+        assert_eq!(out[0].answer, Answer::Failed);
+    }
+}

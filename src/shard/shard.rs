@@ -1,0 +1,162 @@
+//! One shard: a whole RocketMQ broker around one log, on one core.
+//!
+//! The struct owns both towers and everything between; the server's loop calls it once at each
+//! end of a turn. Within a turn records are appended and rules applied together; at its end the
+//! commit word is published, blocks go to the device, and whoever waited for a watermark that
+//! moved is answered.
+//! Invariant: the fold of the log is the state of `broker`, at every end of a turn.
+
+use weir_io::{Driver, Errno, Event, File};
+
+use super::checkpoint::Checkpoints;
+use super::cold::{Cold, KIND_CHUNK, KIND_CHUNK_WRITE, KIND_WINDOW, split};
+use super::keep::Keeper;
+use super::open::ShardOptions;
+use super::pending::{Pending, Ready};
+use super::voice::Voice;
+use crate::broker::{Broker, Watermarks};
+use crate::commitlog::Log;
+
+/// One shard.
+#[derive(Debug)]
+pub struct Shard {
+    /// The rules and their state.
+    pub broker: Broker,
+    /// What it says to the operator.
+    pub voice: Voice,
+    pub(super) options: ShardOptions,
+    pub(super) log: Log,
+    /// The consume queues' cold chunks, one per slot of 4096 bytes.
+    pub(super) index: File,
+    pub(super) pending: Pending,
+    pub(super) cold: Cold,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) keeper: Keeper,
+    /// Bytes of one record being encoded; kept for its capacity.
+    pub(super) scratch: Vec<u8>,
+    /// Monotonic time of this turn, nanoseconds.
+    pub(super) now_ns: u64,
+    /// Wall clock of this turn, never behind the newest stored time, milliseconds.
+    pub(super) stamp_ms: i64,
+    /// The wall clock itself, milliseconds.
+    pub(super) wall_ms: i64,
+    /// The last failure of the log was said.
+    pub(super) fence_said: bool,
+}
+
+impl Shard {
+    /// Sets the clocks of the turn.
+    pub fn begin_turn(&mut self, now_ns: u64, wall_ms: i64) {
+        self.now_ns = now_ns;
+        self.wall_ms = wall_ms;
+        // Store times never go down within a log, whatever the clock does.
+        self.stamp_ms = wall_ms.max(self.log.newest_ms());
+        self.voice.at(now_ns);
+    }
+
+    /// Publishes the turn's records and hands blocks to the device.
+    pub fn end_turn(&mut self, driver: &mut Driver) {
+        self.log.publish();
+        if self.pending.durable_len() > 0 {
+            self.log.want_durable(self.log.watermarks().appended);
+        }
+        self.background(driver);
+        self.log.publish();
+        self.log.drive(driver);
+        self.checkpoints.advance(driver, self.log.watermarks().durable, self.index);
+    }
+
+    /// How far the log has come, as the rules see it.
+    pub fn marks(&self) -> Watermarks {
+        let marks = self.log.watermarks();
+        Watermarks {
+            staged: marks.staged.max(marks.durable),
+            durable: marks.durable,
+            resident: self.log.resident_from(),
+        }
+    }
+
+    /// Whether the log failed and only a restart helps.
+    pub fn fenced(&self) -> Option<Errno> {
+        self.log.fenced()
+    }
+
+    /// The log's records near its end, for replies.
+    pub fn resident(&self, position: u64, len: usize) -> Option<&[u8]> {
+        self.log.resident(position, len)
+    }
+
+    /// Moves every reply whose promise holds to `out`.
+    pub fn collect_ready(&mut self, out: &mut Vec<Ready>) {
+        if let Some(errno) = self.log.fenced() {
+            if !std::mem::replace(&mut self.fence_said, true) {
+                let why = format_args!(
+                    "writing the log failed: {errno}; nothing is acknowledged any more; repair the \
+                     device, then restart: recovery keeps everything that was acknowledged"
+                );
+                self.voice.say("log-fenced", &why);
+            }
+            return self.pending.fail(out);
+        }
+        self.pending.collect(self.log.watermarks(), out);
+    }
+
+    /// When the loop must turn although nothing happens, nanoseconds.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.log.next_deadline_ns()
+    }
+
+    /// A connection is gone: nobody waits there any more.
+    pub fn connection_closed(&mut self, connection: u64) {
+        let connection = crate::broker::ConnId(connection);
+        self.broker.connection_closed(connection, &mut self.keeper.effects);
+    }
+
+    /// An event of the log's files.
+    pub fn on_log_event(&mut self, driver: &mut Driver, event: Event) {
+        self.log.on_event(driver, event);
+    }
+
+    /// An event of the log or of the shard's own files; others are not the shard's.
+    pub(super) fn on_own_event(&mut self, driver: &mut Driver, event: Event) {
+        let (Event::Written { token, .. } | Event::Synced { token, .. } | Event::Read { token, .. }) =
+            event
+        else {
+            return;
+        };
+        match (token.0 >> 56) as u8 {
+            crate::commitlog::TOKEN_ROOM => self.on_log_event(driver, event),
+            _ => self.on_file_event(driver, event),
+        }
+    }
+
+    /// An event of the shard's own files.
+    pub fn on_file_event(&mut self, driver: &mut Driver, event: Event) {
+        match event {
+            Event::Read { token, buf, result } => match split(token) {
+                (KIND_WINDOW, id) => {
+                    self.keeper.arrivals += 1;
+                    if let Err(errno) = self.cold.arrived(&self.log, id, buf, result) {
+                        self.voice.say("cold-read-failed", &format_args!("{errno}"));
+                    }
+                    if let Some(damage) = self.cold.damage.take() {
+                        self.voice.say("log-damaged", &format_args!("{damage}"));
+                    }
+                }
+                (KIND_CHUNK, slot) => self.chunk_arrived(slot as u32, &buf, result),
+                _ => {}
+            },
+            Event::Written { token, result, buf } if split(token).0 == KIND_CHUNK_WRITE => {
+                self.chunk_written(split(token).1 as u32, buf, result);
+            }
+            event => match self.checkpoints.on_event(driver, &event) {
+                Ok(true) => self.broker.queues.checkpointed(),
+                Ok(false) => {}
+                Err(errno) => {
+                    let why = format_args!("{errno}; the next start folds more of the log");
+                    self.voice.say("checkpoint-failed", &why);
+                }
+            },
+        }
+    }
+}

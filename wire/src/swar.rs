@@ -1,0 +1,97 @@
+//! Eight bytes at a time: finding a byte in short text without a function call per string.
+//!
+//! Header strings are mostly shorter than 16 bytes, where setting up a vector search costs more
+//! than it saves. It never reads beyond the slice: the last bytes are looked at one by one.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Marks bytes of `word` that equal `byte`; exact up to and including the first one.
+#[inline]
+fn equal(word: u64, byte: u8) -> u64 {
+    let zeroed = word ^ (ONES * u64::from(byte));
+    zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
+}
+
+/// Marks bytes of `word` below `limit` (1..=128); exact up to and including the first one.
+#[inline]
+fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS
+}
+
+/// The first position at or after `at` that `marks` (eight bytes) or `is` (one byte) names.
+#[inline]
+fn find(
+    bytes: &[u8],
+    at: usize,
+    marks: impl Fn(u64) -> u64,
+    is: impl Fn(u8) -> bool,
+) -> Option<usize> {
+    let mut at = at;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let marked = marks(u64::from_le_bytes(*chunk));
+        if marked != 0 {
+            return Some(at + (marked.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    bytes.get(at..)?.iter().position(|&byte| is(byte)).map(|more| at + more)
+}
+
+/// Position of the next `"` or `\` at or after `at`.
+#[inline]
+pub(crate) fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
+    find(
+        bytes,
+        at,
+        |word| equal(word, b'"') | equal(word, b'\\'),
+        |byte| byte == b'"' || byte == b'\\',
+    )
+}
+
+/// Position of the next `\`, 0x00, 0x01 or 0x02 at or after `at`.
+#[inline]
+pub(crate) fn backslash_or_separator(bytes: &[u8], at: usize) -> Option<usize> {
+    find(bytes, at, |word| equal(word, b'\\') | below(word, 3), |byte| byte == b'\\' || byte < 3)
+}
+
+/// Position of the next byte at or after `at` that JSON text must escape: a control character,
+/// `"` or `\`.
+#[inline]
+pub(crate) fn must_escape(bytes: &[u8], at: usize) -> Option<usize> {
+    find(
+        bytes,
+        at,
+        |word| equal(word, b'"') | equal(word, b'\\') | below(word, 0x20),
+        |byte| byte == b'"' || byte == b'\\' || byte < 0x20,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_at_every_place_is_found_exactly_when_it_should_be() {
+        for byte in 0..=255u8 {
+            for len in 0..20 {
+                for place in 0..len {
+                    // 0x80 and 0xFF around it: the bit tricks must not mistake them.
+                    for filler in [b'a', 0x80, 0xFF, 0x7F] {
+                        let mut bytes = vec![filler; len];
+                        bytes[place] = byte;
+                        let quote = byte == b'"' || byte == b'\\';
+                        let expect = |yes: bool| yes.then_some(place);
+                        assert_eq!(quote_or_backslash(&bytes, 0), expect(quote), "{byte}");
+                        let separator = byte == b'\\' || byte < 3;
+                        assert_eq!(backslash_or_separator(&bytes, 0), expect(separator), "{byte}");
+                        let escape = quote || byte < 0x20;
+                        assert_eq!(must_escape(&bytes, 0), expect(escape), "{byte}");
+                        assert_eq!(must_escape(&bytes, place + 1), None);
+                    }
+                }
+            }
+        }
+        assert_eq!(must_escape(b"abc", 99), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! weir's toolbox, in the language of the house: what a shell script would otherwise do.
+//!
+//! It never depends on the broker it checks, so that it still runs when the broker does not
+//! build. The binary is `cargo xtask`; the library is here so that `cargo test` can run tidy.
+
+#![forbid(unsafe_code)]
+
+pub mod binary;
+pub mod broker;
+pub mod docs;
+pub mod hugepages;
+pub mod interop;
+pub mod tidy;
+pub mod toolbox;

@@ -1,0 +1,62 @@
+//! `cargo xtask`: the words of the toolbox.
+//!
+//! Every command prints what it did with real counts and fails with exit code 1; none skips.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{binary, docs, hugepages, interop, tidy, toolbox};
+
+/// weir's toolbox.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Toolbox {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the rules of the house that rustc and clippy cannot
+    Tidy,
+    /// Write the generated pages of docs/
+    Docs,
+    /// Start weir with and without reserved huge pages and see what it uses (needs root)
+    Hugepages,
+    /// Run stock clients against a freshly built weir
+    Interop(interop::Arguments),
+    /// Build the release binary and see that no simulator is in it
+    Binary,
+}
+
+fn main() -> ExitCode {
+    let done = match Toolbox::parse().command {
+        Command::Tidy => tidy(),
+        Command::Docs => docs::write(),
+        Command::Hugepages => hugepages::check(),
+        Command::Binary => binary::check(),
+        Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
+    };
+    match done {
+        Ok(words) => {
+            println!("{words}");
+            ExitCode::SUCCESS
+        }
+        Err(words) => {
+            eprintln!("{words}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tidy() -> Result<String, String> {
+    let tree = tidy::Tree::read(&toolbox::root()).map_err(|error| format!("tidy: {error}"))?;
+    let breaches = tidy::check_tree(&tree);
+    if breaches.is_empty() {
+        return Ok(format!("tidy: {} files, no breach", tree.sizes.len()));
+    }
+    let lines: Vec<String> = breaches.iter().map(ToString::to_string).collect();
+    Err(format!("{}\ntidy: {} breaches", lines.join("\n"), lines.len()))
+}

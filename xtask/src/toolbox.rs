@@ -1,0 +1,42 @@
+//! What the commands of the toolbox share: running programs and knowing where things are.
+//!
+//! Output of the programs goes straight to the terminal. A program that fails is an error with
+//! its whole command line.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository: the folder above this crate.
+#[must_use]
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The cargo that runs this, or the one in the path.
+#[must_use]
+pub fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// Where cargo puts what it builds.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Runs a program to its end; anything but success is an error.
+pub fn run(command: &mut Command) -> Result<(), String> {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// Builds the release binary of the broker, alone, so that no other member's features reach it,
+/// and gives its path.
+pub fn release() -> Result<PathBuf, String> {
+    run(cargo().args(["build", "--release", "--package", "weir", "--bin", "weir"]))?;
+    Ok(target().join("release/weir"))
+}
