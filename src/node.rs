@@ -43,26 +43,26 @@ enum Word {
     /// It serves; this is one line about its recovery.
     Ready(u16, String),
     /// It ended.
-    Ended(u16, Result<(), Stop>),
+    Ended(Result<(), Stop>),
 }
 
 /// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout.
 pub fn serve(config: Config) -> Result<(), Stop> {
     signal::block_termination();
     let data = config.store_path_root_dir.clone();
-    std::fs::create_dir_all(&data)
-        .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display())))?;
+    std::fs::create_dir_all(&data).map_err(|e| {
+        Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display()))
+    })?;
     probe::probe_direct(&data).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let shards = shard_count(&config, &data)?;
     let plans = plan(&config, &data, shards)?;
-    let (boxes, inboxes): (Vec<_>, Vec<_>) =
-        (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
+    let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
     let (words, heard) = mpsc::channel();
     let mut threads = Vec::new();
     for (plan, inbox) in plans.into_iter().zip(inboxes) {
         threads.push(start(plan, inbox, boxes.clone(), words.clone())?);
     }
-    let outcome = supervise(&config, &boxes, &heard, shards);
+    let outcome = supervise(&config, &heard, shards);
     for letterbox in &boxes {
         let _ = letterbox.send(Letter::Stop);
     }
@@ -70,7 +70,7 @@ pub fn serve(config: Config) -> Result<(), Stop> {
         let _ = thread.join();
     }
     let failed = heard.try_iter().find_map(|word| match word {
-        Word::Ended(_, Err(stop)) => Some(stop),
+        Word::Ended(Err(stop)) => Some(stop),
         _ => None,
     });
     outcome.and(failed.map_or(Ok(()), Err))
@@ -87,23 +87,20 @@ fn start(
         .name(format!("shard-{index}"))
         .spawn(move || {
             let ended = run_shard(plan, inbox, boxes, &words);
-            let _ = words.send(Word::Ended(index, ended));
+            let _ = words.send(Word::Ended(ended));
         })
         .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
 }
 
 /// Waits until all serve, says so, and waits for the end.
-fn supervise(
-    config: &Config,
-    boxes: &[Sender<Letter>],
-    heard: &mpsc::Receiver<Word>,
-    shards: u16,
-) -> Result<(), Stop> {
+fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Result<(), Stop> {
     for _ in 0..shards {
         match heard.recv() {
             Ok(Word::Ready(index, line)) => eprintln!("recovered shard-{index}: {line}"),
-            Ok(Word::Ended(_, Err(stop))) => return Err(stop),
-            Ok(Word::Ended(..)) | Err(_) => return Err(Stop::new(exit::DISK_FAILED, "a shard ended")),
+            Ok(Word::Ended(Err(stop))) => return Err(stop),
+            Ok(Word::Ended(Ok(()))) | Err(_) => {
+                return Err(Stop::new(exit::DISK_FAILED, "a shard ended"));
+            }
         }
     }
     let last = config.listen_port + PORT_STEP * (shards - 1);
@@ -114,7 +111,6 @@ fn supervise(
         config.listen_port,
         config.store_path_root_dir.display()
     );
-    drop(boxes.len());
     let (signals, caught) = mpsc::channel();
     std::thread::spawn(move || {
         let _ = signals.send(signal::wait_for_termination());
@@ -123,7 +119,7 @@ fn supervise(
         if caught.recv_timeout(Duration::from_millis(100)).is_ok() {
             return Ok(());
         }
-        if let Ok(Word::Ended(_, ended)) = heard.try_recv() {
+        if let Ok(Word::Ended(ended)) = heard.try_recv() {
             return ended.and(Err(Stop::new(exit::DISK_FAILED, "a shard ended by itself")));
         }
     }
@@ -140,8 +136,8 @@ fn run_shard(
         // A core that left the cpuset since is no reason not to serve.
         let _ = cpu::pin(core);
     }
-    let uring = Uring::new(UringOptions::default())
-        .map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
+    let uring =
+        Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let mut driver = Driver::Uring(Box::new(uring));
     inbox.attach(driver.bell());
     let (shard, report) = Shard::open(&mut driver, plan.options).map_err(stop_of)?;

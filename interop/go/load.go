@@ -136,6 +136,10 @@ func readAll(c *clients, take func(*primitive.MessageExt) bool) error {
 				}
 			}
 			offset = result.NextBeginOffset
+			if offset >= result.MaxOffset {
+				// One more pull would be held for half a minute: nothing comes any more.
+				break
+			}
 		}
 	}
 	return nil

@@ -4,15 +4,19 @@
 //!
 //! # Who owns a buffer between submission and completion
 //!
-//! | operation | memory | owner while in flight | comes back as |
+//! | operation | memory | owner in flight | comes back by |
 //! |---|---|---|---|
-//! | write of a [`Slice`] | the staging [`Region`] | the operation holds a reference to the mapping | nothing; [`Event::Written`] says that the range may be reused |
-//! | write of a [`Buf`] | aligned heap memory | the operation, in the driver's slab | [`Event::Written`]`.buf` |
-//! | read | [`Buf`] | the operation | [`Event::Read`]`.buf` |
-//! | receive | one buffer of the driver's pool | the kernel, from the moment it is provided | [`Event::Received`]`.chunk`; dropping the [`Chunk`] provides it again |
-//! | sized receive | spare capacity of a `Vec<u8>` | the operation | [`Event::Filled`]`.buf` |
-//! | send | a `Vec<u8>` | the operation | [`Event::Sent`]`.buf`, cleared, with its capacity |
+//! | write of a [`Slice`] | a range of a [`Region`] | operation + mapping | [`Event::Written`] |
+//! | write of a [`Buf`] | aligned memory | the operation | [`Event::Written`] |
+//! | read | a [`Buf`] | the operation | [`Event::Read`] |
+//! | receive | a buffer of the driver's pool | the kernel | [`Event::Received`] |
+//! | sized receive | spare capacity of a `Vec<u8>` | the operation | [`Event::Filled`] |
+//! | send | a `Vec<u8>` | the operation | [`Event::Sent`], cleared, with its capacity |
 //! | connect | the peer's address | the operation | nothing |
+//!
+//! The region's mapping lives as long as a write holds it, and its range is left alone until the
+//! event. A pool buffer is the kernel's from the moment it is provided; dropping the [`Chunk`]
+//! provides it again.
 //!
 //! An operation's slab entry lives until its last completion, also when the socket or file was
 //! closed before; dropping the driver cancels what can be cancelled and waits for the rest. So

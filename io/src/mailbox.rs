@@ -53,8 +53,8 @@ impl Bell {
 
     /// The bell of a simulated driver.
     #[cfg(feature = "sim")]
-    pub(crate) fn sim(bell: impl std::borrow::Borrow<Arc<SimBell>>) -> Bell {
-        Bell(Kind::Sim(Arc::clone(bell.borrow())))
+    pub(crate) fn sim(bell: Arc<SimBell>) -> Bell {
+        Bell(Kind::Sim(bell))
     }
 
     /// Makes the receiver look, now or when it next would go to sleep.

@@ -293,6 +293,42 @@ mod tests {
         assert_eq!(calls.map(cause), [11, 12, 10, 10, 21]);
     }
 
+    /// Makes `io_uring_setup` fail with `errno` in the calling thread, as a container's seccomp
+    /// profile does.
+    fn forbid_rings(errno: i32) {
+        const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        let step = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+        let refuse = libc::SECCOMP_RET_ERRNO | errno as u32;
+        let mut program = [
+            step(LOAD, 0, 0),
+            step(EQUAL, libc::SYS_io_uring_setup as u32, 1),
+            step(RETURN, refuse, 0),
+            step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+        ];
+        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        // SAFETY: the call takes no pointers.
+        let first = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        let (mode, filter) = (libc::SECCOMP_MODE_FILTER, &raw const filter);
+        // SAFETY: a valid program of the length said, for this thread alone.
+        let second = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, filter) };
+        assert_eq!((first, second), (0, 0), "a filter is allowed with no_new_privs");
+    }
+
+    #[test]
+    fn a_seccomp_filter_is_named_as_the_cause() {
+        for (errno, code, cause) in [(libc::EPERM, 11, "seccomp"), (libc::ENOSYS, 10, "lacks")] {
+            let outcome = std::thread::spawn(move || {
+                forbid_rings(errno);
+                crate::Uring::new(crate::UringOptions::default()).err()
+            });
+            let error = outcome.join().unwrap().unwrap();
+            assert_eq!(error.exit_code(), code);
+            assert!(error.to_string().contains(cause), "{error}");
+        }
+    }
+
     #[test]
     fn this_machine_has_a_ring_and_a_release() {
         assert_eq!(probe_ring(), Ok(()));

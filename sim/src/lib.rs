@@ -8,4 +8,5 @@
 pub mod life;
 pub mod oracle;
 pub mod plan;
+pub mod rot;
 pub mod round;

@@ -102,6 +102,20 @@ pub struct Estate<'a> {
     pub tally: &'a mut Tally,
 }
 
+impl Estate<'_> {
+    /// The same estate for a shorter while.
+    pub fn lend(&mut self) -> Estate<'_> {
+        Estate {
+            world: self.world,
+            plan: self.plan,
+            random: self.random,
+            oracle: self.oracle,
+            shelf: self.shelf,
+            tally: self.tally,
+        }
+    }
+}
+
 impl<'a> Life<'a> {
     /// Starts the log, compares it with what was promised, and makes its first record durable.
     pub fn start(estate: Estate<'a>) -> Result<Life<'a>, End> {

@@ -37,6 +37,8 @@ enum Scenario {
     Errors(Rounds),
     /// The disk is full more often than not.
     DiskFull(Rounds),
+    /// One byte of a settled log changes on the medium.
+    Rot(Rounds),
 }
 
 /// How many rounds, and which.
@@ -67,6 +69,7 @@ impl Scenario {
             Scenario::Mixed(rounds) => ("mixed", Kind::Mixed, rounds),
             Scenario::Errors(rounds) => ("errors", Kind::Errors, rounds),
             Scenario::DiskFull(rounds) => ("disk-full", Kind::DiskFull, rounds),
+            Scenario::Rot(rounds) => ("rot", Kind::Rot, rounds),
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Kind {
     Errors,
     /// The disk is full more often than not.
     DiskFull,
+    /// One byte of a settled log changes on the medium.
+    Rot,
 }
 
 /// A round.
@@ -93,7 +95,7 @@ impl Plan {
     /// How the next life ends.
     pub fn death(&self, random: &mut Random) -> Death {
         match self.kind {
-            Kind::PowerCuts => Death::PowerCut,
+            Kind::PowerCuts | Kind::Rot => Death::PowerCut,
             Kind::Kills => Death::Kill,
             Kind::Errors | Kind::DiskFull if random.coin() => Death::Kill,
             Kind::Errors | Kind::DiskFull => Death::PowerCut,

@@ -7,6 +7,7 @@ use weir_io::sim::{Death, Faults, Random, World, WorldOptions};
 use crate::life::{End, Estate, Life, Shelf, Tally};
 use crate::oracle::{Broken, Oracle};
 use crate::plan::{Kind, Plan};
+use crate::rot;
 
 /// Longest pause between two lives, nanoseconds.
 const PAUSE_NS: u64 = 100_000_000;
@@ -45,7 +46,7 @@ pub fn run(seed: u64, kind: Kind, ways: Ways) -> Result<Outcome, Broken> {
     let mut tally = Tally::default();
     for life in 0..=plan.lives {
         let last = life == plan.lives;
-        let estate = Estate {
+        let mut estate = Estate {
             world: &world,
             plan: &plan,
             random: &mut random,
@@ -53,6 +54,10 @@ pub fn run(seed: u64, kind: Kind, ways: Ways) -> Result<Outcome, Broken> {
             shelf: &mut shelf,
             tally: &mut tally,
         };
+        if last && kind == Kind::Rot {
+            rotten_end(&mut estate).map_err(|broken| format!("rot: {broken}"))?;
+            break;
+        }
         let death = one_life(estate, last).map_err(|broken| format!("life {life}: {broken}"))?;
         oracle.died(death);
         shelf.died();
@@ -62,6 +67,15 @@ pub fn run(seed: u64, kind: Kind, ways: Ways) -> Result<Outcome, Broken> {
         world.advance_by(pause_ns);
     }
     Ok(Outcome { tally, trace_hash: world.trace_hash() })
+}
+
+/// A calm life, a power cut, and one changed byte.
+fn rotten_end(estate: &mut Estate<'_>) -> Result<(), Broken> {
+    estate.world.disarm();
+    let turns = estate.random.range(1..60);
+    rot::grow(estate.lend(), turns)?;
+    estate.world.power_cut();
+    rot::strike(estate.lend())
 }
 
 /// A life and its death. The last one of a round only starts, which checks the one before.
@@ -146,6 +160,11 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_byte_is_found_and_named_and_nothing_else_is_lost() {
+        rounds(Kind::Rot, 100);
+    }
+
+    #[test]
     fn the_canary_sings_on_a_device_that_lies_about_its_flushes() {
         let ways = Ways { ignore_sync: true, ..Ways::default() };
         let red = (0..20).filter(|seed| run(*seed, Kind::PowerCuts, ways).is_err()).count();
@@ -154,7 +173,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_is_the_same_round() {
-        let trace = |seed| run(seed, Kind::Mixed, Ways::default()).map(|outcome| outcome.trace_hash);
+        let trace =
+            |seed| run(seed, Kind::Mixed, Ways::default()).map(|outcome| outcome.trace_hash);
         assert_eq!(trace(3), trace(3));
         assert_ne!(trace(3), trace(4));
     }

@@ -100,8 +100,13 @@ impl Broker {
             }
             Meta::SnapshotEnd { id, topics, groups } => {
                 let own = &mut self.catalog;
-                own.topics_version.counter = own.topics_version.counter.max(topics.counter);
-                own.groups_version.counter = own.groups_version.counter.max(groups.counter);
+                // Changes in segments that are gone were not counted by this fold.
+                if topics.counter >= own.topics_version.counter {
+                    own.topics_version = *topics;
+                }
+                if groups.counter >= own.groups_version.counter {
+                    own.groups_version = *groups;
+                }
                 Applied::SnapshotComplete(*id)
             }
             Meta::Opened { wall_ms, .. } => {

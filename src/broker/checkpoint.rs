@@ -1,13 +1,9 @@
 //! The checkpoint: a whole fold, saved so that a start need not read the whole log.
 //!
-//! It is disposable. Its bytes are checked (magic, version, checksum, rkyv's own validation) and
-//! anything that does not fit means that the log is folded again, never an error for the operator.
-//! System topics are derived from the configuration as at every start; an image holds them only
-//! for their queues.
-//!
-//! ```text
-//! 0 magic u32 "WCHK"   4 version u32   8 crc32c(payload) u32   12 zero u32   16 payload (rkyv)
-//! ```
+//! It is disposable: whatever does not fit means that the log is folded again, never an error for
+//! the operator. The shard gives it its bytes and checksum; what it says is checked here before it
+//! is believed. System topics are derived from the configuration as at every start; an image holds
+//! them only for their queues.
 
 use super::Broker;
 use super::catalog::DataVersion;
@@ -17,13 +13,6 @@ use super::record::OffsetEntry;
 use super::topic::{Origin, TopicConfig};
 use crate::base::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::queue::{Arena, QueueId, Queues, QueuesImage, RestoreFault};
-
-/// "WCHK", little-endian.
-const IMAGE_MAGIC: u32 = u32::from_le_bytes(*b"WCHK");
-/// Raised with every change of what an image holds.
-const IMAGE_VERSION: u32 = 1;
-/// Bytes before the payload.
-const IMAGE_HEADER: usize = 16;
 
 /// One topic in an image.
 #[derive(Debug, Clone, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -66,41 +55,6 @@ pub struct Image {
     pub groups_version: DataVersion,
     /// Store time of the newest message.
     pub newest_store_ms: i64,
-}
-
-impl Image {
-    /// The bytes of a checkpoint file.
-    pub fn encode(&self) -> Result<Vec<u8>, RestoreFault> {
-        let payload = rkyv::to_bytes::<rkyv::rancor::Error>(self)
-            .map_err(|_| RestoreFault::Inconsistent("encoding"))?;
-        let mut bytes = Vec::with_capacity(IMAGE_HEADER + payload.len());
-        bytes.extend_from_slice(&IMAGE_MAGIC.to_le_bytes());
-        bytes.extend_from_slice(&IMAGE_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&payload);
-        Ok(bytes)
-    }
-
-    /// Reads what [`Image::encode`] gave; `bytes` is exactly that.
-    pub fn decode(bytes: &[u8]) -> Result<Image, RestoreFault> {
-        let (header, payload) = bytes
-            .split_first_chunk::<IMAGE_HEADER>()
-            .ok_or(RestoreFault::Inconsistent("length"))?;
-        let word = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        if word(0) != IMAGE_MAGIC || word(4) != IMAGE_VERSION {
-            return Err(RestoreFault::Inconsistent("version"));
-        }
-        if word(8) != crc32c::crc32c(payload) {
-            return Err(RestoreFault::Inconsistent("checksum"));
-        }
-        let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(payload.len());
-        aligned.extend_from_slice(payload);
-        rkyv::from_bytes::<Image, rkyv::rancor::Error>(&aligned)
-            .map_err(|_| RestoreFault::Inconsistent("payload"))
-    }
 }
 
 impl Broker {

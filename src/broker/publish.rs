@@ -196,10 +196,9 @@ impl Broker {
                 format!("Sending message to topic[{}] is forbidden.", request.topic),
             ));
         }
-        if self.catalog.topic(request.topic).is_none() {
+        let Some(mut place) = self.place(request)? else {
             return self.create_on_send(request);
-        }
-        let mut place = self.place(request)?;
+        };
         if let Some(group) = request.topic.strip_prefix(RETRY_PREFIX)
             && self.is_dead(request, group)?
         {
@@ -249,15 +248,14 @@ impl Broker {
         self.creation(config).map(Verdict::Create)
     }
 
-    /// Picks the queue.
-    fn place(&mut self, request: &SendRequest<'_>) -> Result<Place, Reject> {
-        let unknown = || Reject::topic_not_exist(request.topic);
-        let (index, topic) = self.catalog.topic(request.topic).ok_or_else(unknown)?;
+    /// Picks the queue; `None`: the topic is not known.
+    fn place(&mut self, request: &SendRequest<'_>) -> Result<Option<Place>, Reject> {
+        let Some((index, topic)) = self.catalog.topic(request.topic) else { return Ok(None) };
         let (config, class) = (&topic.config, topic.class);
         let queues = config.queues();
         if queues == 0 {
             // The topic's queues are on other shards: code 17 makes clients try another broker.
-            return Err(unknown());
+            return Err(Reject::topic_not_exist(request.topic));
         }
         let queue_id = match u32::try_from(request.queue_id) {
             Err(_) => {
@@ -279,7 +277,7 @@ impl Broker {
                 ));
             }
         };
-        Ok(Place { topic: index, queue_id, class, dead_letter: false })
+        Ok(Some(Place { topic: index, queue_id, class, dead_letter: false }))
     }
 
     fn template_queues(&self) -> u32 {

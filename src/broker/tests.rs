@@ -3,6 +3,7 @@
 
 mod catalog;
 mod consumers;
+mod liveness;
 mod publish;
 mod pull;
 mod recovery;

@@ -64,10 +64,8 @@ impl BlockHeader {
         assert!(block.len() == self.disk_len(), "a block is sealed whole");
         self.put_fields(block);
         block[payload_end..].fill(0);
-        let sum = crc32c::crc32c_append(
-            crc32c::crc32c(&block[..60]),
-            &block[BLOCK_HEADER..payload_end],
-        );
+        let sum =
+            crc32c::crc32c_append(crc32c::crc32c(&block[..60]), &block[BLOCK_HEADER..payload_end]);
         block[60..64].copy_from_slice(&sum.to_le_bytes());
     }
 

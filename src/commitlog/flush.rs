@@ -30,6 +30,8 @@ pub(crate) struct Flight {
     id: u64,
     blocks: usize,
     end: u64,
+    segment: u32,
+    durable: bool,
     landed: bool,
 }
 
@@ -113,7 +115,14 @@ impl Log {
         if self.flights.is_empty() {
             self.flush.oldest_ns = driver.now_ns();
         }
-        self.flights.push_back(Flight { id, blocks: run.blocks, end: run.end, landed: false });
+        self.flights.push_back(Flight {
+            id,
+            blocks: run.blocks,
+            end: run.end,
+            segment: run.segment,
+            durable,
+            landed: false,
+        });
         if !durable && !self.flush.dirty.contains(&run.segment) {
             self.flush.dirty.push(run.segment);
         }
@@ -142,9 +151,11 @@ impl Log {
             driver.sync(active.file, token(KIND_SYNC, u64::from(active.map.number)));
             syncs = 1;
         }
-        // Writes still in the air dirty their segment again for the next sync.
-        if let Some(active) = self.segments.back() {
-            self.flush.dirty.push(active.map.number);
+        // Writes still in the air, perhaps to an older segment, are not covered by this sync.
+        for flight in &self.flights {
+            if !flight.durable && !self.flush.dirty.contains(&flight.segment) {
+                self.flush.dirty.push(flight.segment);
+            }
         }
         self.flush.syncing = Some((syncs, self.written));
         self.flush.began_ns = now_ns;

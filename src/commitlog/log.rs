@@ -216,8 +216,7 @@ impl Log {
     fn open_block(&mut self, driver: &mut Driver, len: usize) -> Result<(), Refusal> {
         self.seal_open();
         let need = super::block::disk_len(len) as u64;
-        let fits =
-            self.segments.back().is_some_and(|s| s.map.end_offset + need <= s.size);
+        let fits = self.segments.back().is_some_and(|s| s.map.end_offset + need <= s.size);
         if !fits {
             self.roll(driver, need)?;
         }

@@ -54,11 +54,6 @@ impl Prepare {
         }
     }
 
-    /// The error that keeps the next segment from being made (a full disk), if there is one.
-    pub(crate) fn failed(&self) -> Option<Errno> {
-        self.failed
-    }
-
     /// Files kept for use again, and the prepared next one.
     pub(crate) fn spare_files(&self) -> usize {
         self.spare.len() + usize::from(self.next.is_some())
@@ -206,8 +201,7 @@ impl Log {
             self.prepare.zeros = Some(zeros);
             return self.note_prepared(active);
         }
-        let step =
-            Step { segment: target.map.number, from, upto: from + zeros.len() as u64 };
+        let step = Step { segment: target.map.number, from, upto: from + zeros.len() as u64 };
         driver.write(target.file, from, Source::Buf(zeros), false, token(KIND_PREPARE, 0));
         self.prepare.step = Some(step);
     }

@@ -93,10 +93,9 @@ impl std::fmt::Display for LogError {
             LogError::Damage(damage, position) => {
                 write!(f, "{damage}; logical position {position} was promised durable")
             }
-            LogError::Missing(before, after) => write!(
-                f,
-                "segments between {before} and {after} are missing; put the files back"
-            ),
+            LogError::Missing(before, after) => {
+                write!(f, "segments between {before} and {after} are missing; put the files back")
+            }
         }
     }
 }
@@ -115,7 +114,8 @@ impl Log {
         driver.create_dir(&dir).map_err(|e| LogError::Io("cannot create", dir.clone(), e))?;
         let found = open_files(driver, &options)?;
         let Some(identity) = found.identity else { return Log::create_new(driver, options) };
-        let mut opening = Opening { options, identity, found: found.segments, report: Recovered::default() };
+        let mut opening =
+            Opening { options, identity, found: found.segments, report: Recovered::default() };
         let scanned = opening.scan(driver, image, sink)?;
         opening.finish(driver, scanned, sink)
     }
@@ -133,15 +133,9 @@ impl Log {
         }
     }
 
-    fn create_new(
-        driver: &mut Driver,
-        options: LogOptions,
-    ) -> Result<(Log, Recovered), LogError> {
-        let identity = Identity {
-            log_id: options.new_log_id,
-            shard: options.shard,
-            shards: options.shards,
-        };
+    fn create_new(driver: &mut Driver, options: LogOptions) -> Result<(Log, Recovered), LogError> {
+        let identity =
+            Identity { log_id: options.new_log_id, shard: options.shard, shards: options.shards };
         let mut log = Log::assemble(driver, options, identity, VecDeque::new(), 1, 0)?;
         let dir = log.options.dir.clone();
         // The directory may be new, and its parents too: a cut must not take them back.
@@ -321,7 +315,12 @@ impl Opening {
             let path = segment::path(&self.options.dir, number);
             match scanned.maps.iter().find(|map| map.number == number) {
                 Some(map) => {
-                    segments.push_back(Segment { prepared: map.end_offset, map: map.clone(), file, size });
+                    segments.push_back(Segment {
+                        prepared: map.end_offset,
+                        map: map.clone(),
+                        file,
+                        size,
+                    });
                 }
                 None => {
                     driver.close_file(file);
@@ -329,11 +328,11 @@ impl Opening {
                 }
             }
         }
-        for segment in segments.iter().rev().take(2) {
+        // What a killed process left in the device's cache is promised from now on. A checkpoint
+        // was only written when all before its position was durable.
+        for segment in segments.iter().filter(|segment| segment.map.end > scanned.resumed_at) {
             let path = segment::path(&self.options.dir, segment.map.number);
-            driver
-                .sync_now(segment.file)
-                .map_err(|e| LogError::Io("cannot flush", path, e))?;
+            driver.sync_now(segment.file).map_err(|e| LogError::Io("cannot flush", path, e))?;
         }
         let bytes = self.salvage(driver, &scanned)?;
         let generation = scanned.generation + 1;

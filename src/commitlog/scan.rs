@@ -29,6 +29,8 @@ pub(crate) struct Scanned {
     pub generation: u64,
     /// Generation of the last block that was not replayed from staging.
     pub served_generation: u64,
+    /// Logical position the walk began at; 0 without a checkpoint.
+    pub resumed_at: u64,
     /// Bytes of blocks beyond the end.
     pub torn_bytes: u64,
     /// Newest store time.
@@ -43,6 +45,7 @@ pub(crate) struct Scan<'a> {
     generation: u64,
     served_generation: u64,
     newest_ms: i64,
+    resumed_at: u64,
     /// The first block's start is taken as it is: older segments left.
     anchored: bool,
     window: Window,
@@ -77,6 +80,7 @@ impl<'a> Scan<'a> {
             generation: 0,
             served_generation: 0,
             newest_ms: 0,
+            resumed_at: 0,
             anchored: false,
             window,
         };
@@ -86,6 +90,7 @@ impl<'a> Scan<'a> {
             scan.generation = image.generation;
             scan.served_generation = image.generation;
             scan.newest_ms = image.newest_ms;
+            scan.resumed_at = image.position;
             scan.anchored = true;
         } else if let Some((number, ..)) = files.first() {
             scan.maps.push(SegmentMap::new(*number, 0));
@@ -95,12 +100,11 @@ impl<'a> Scan<'a> {
 
     /// Walks to the end.
     pub(crate) fn run(&mut self, driver: &mut Driver, sink: Sink<'_>) -> Result<Scanned, LogError> {
-        loop {
-            let Some((number, offset)) = self.maps.last().map(|m| (m.number, m.end_offset)) else {
-                break;
-            };
+        while let Some((number, offset)) = self.maps.last().map(|m| (m.number, m.end_offset)) {
             match self.place(driver, number, offset)? {
-                Place::Good(header) if self.continues(&header) => self.accept(driver, &header, sink)?,
+                Place::Good(header) if self.continues(&header) => {
+                    self.accept(driver, &header, sink)?
+                }
                 Place::Good(_) => {
                     if !self.step_over(driver, number)? {
                         return self.ended(driver, number, offset, BlockFault::NoHeader);
@@ -149,8 +153,7 @@ impl<'a> Scan<'a> {
             records = &records[len..];
         }
         if position != header.end() {
-            let damage =
-                Damage { segment: header.segment, offset, fault: BlockFault::Checksum };
+            let damage = Damage { segment: header.segment, offset, fault: BlockFault::Checksum };
             return Err(LogError::Damage(damage, position));
         }
         self.newest_ms = self.newest_ms.max(newest_ms);
@@ -205,6 +208,7 @@ impl<'a> Scan<'a> {
             maps: std::mem::take(&mut self.maps),
             generation: self.generation,
             served_generation: self.served_generation,
+            resumed_at: self.resumed_at,
             torn_bytes,
             newest_ms: self.newest_ms,
         })
@@ -300,9 +304,8 @@ impl Window {
             if need > self.buf.len() {
                 self.buf = Buf::new(need);
             }
-            let want = usize::try_from(size - offset).map_or(self.buf.len(), |left| {
-                left.min(self.buf.len())
-            });
+            let want = usize::try_from(size - offset)
+                .map_or(self.buf.len(), |left| left.min(self.buf.len()));
             self.file = None;
             self.len = driver.read_now(file, offset, &mut self.buf[..want])?;
             self.file = Some(file);
@@ -314,8 +317,8 @@ impl Window {
 
     /// The records of a block that [`Window::load`] brought in.
     fn payload(&self, offset: u64, header: &BlockHeader) -> &[u8] {
-        let from = usize::try_from(offset - self.offset).unwrap_or(0)
-            + crate::base::limits::BLOCK_HEADER;
+        let from =
+            usize::try_from(offset - self.offset).unwrap_or(0) + crate::base::limits::BLOCK_HEADER;
         self.buf.get(from..from + header.payload_len as usize).unwrap_or(&[])
     }
 }

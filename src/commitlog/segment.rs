@@ -41,9 +41,7 @@ pub struct Identity {
 }
 
 /// One mark of the sparse map: the block at `offset` starts at logical `start`.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct Mark {
     /// Logical position of the block's first record.
     pub start: u64,

@@ -233,9 +233,13 @@ impl Staging {
     /// Sealed blocks next in line for the device: a run that is contiguous in the ring and in one
     /// segment, of at most `bytes_max` (but at least one block). Marks them flying.
     pub(crate) fn launch(&mut self, bytes_max: usize) -> Option<Launch> {
-        let from = self.written + self.blocks.iter().skip(self.written).take_while(|b| {
-            b.stage == Stage::Flying
-        }).count();
+        let from = self.written
+            + self
+                .blocks
+                .iter()
+                .skip(self.written)
+                .take_while(|b| b.stage == Stage::Flying)
+                .count();
         let first = *self.blocks.get(from).filter(|b| b.stage == Stage::Sealed)?;
         let mut run = Launch {
             segment: first.segment,

@@ -89,12 +89,15 @@ impl Model {
     }
 }
 
+/// Bytes of an image, and the model and log position it was taken at.
+type Saved = (Vec<u8>, BTreeMap<QueueId, (u64, Model)>, u64);
+
 struct World {
     random: Random,
     queues: Queues,
     disk: Disk,
     models: BTreeMap<QueueId, (u64, Model)>,
-    saved: Option<(Vec<u8>, BTreeMap<QueueId, (u64, Model)>, u64)>,
+    saved: Option<Saved>,
     position: u64,
     trimmed: u64,
     lives: u64,
@@ -236,8 +239,11 @@ impl World {
         }
         let watermark = self.position - self.random.below(self.position.min(3000) + 1);
         let visible = self.queues.visible_max(id, watermark);
-        let durable = model.entries.iter().filter(|(_, entry)| entry.end() <= watermark);
-        assert!(durable.last().is_none_or(|(offset, _)| *offset < visible), "all of it is seen");
+        let mut durable = model.entries.iter().filter(|(_, entry)| entry.end() <= watermark);
+        assert!(
+            durable.next_back().is_none_or(|(offset, _)| *offset < visible),
+            "all of it is seen"
+        );
     }
 }
 
@@ -385,13 +391,13 @@ fn a_slot_the_last_checkpoint_names_is_not_written_before_the_next() {
     queues.remove(id);
     let next = queues.create(2).unwrap();
     for position in 0..PER_CHUNK {
-        queues.append(next, entry(1 << 20 | position * 10)).unwrap();
+        queues.append(next, entry((1 << 20) + position * 10)).unwrap();
     }
     assert_eq!(queues.dirty(u64::MAX).map(|(chunk, _)| chunk.slot), Some(1));
     queues.image();
     queues.checkpointed();
     for position in 0..PER_CHUNK {
-        queues.append(next, entry(2 << 20 | position * 10)).unwrap();
+        queues.append(next, entry((2 << 20) + position * 10)).unwrap();
     }
     assert_eq!(queues.dirty(u64::MAX).map(|(chunk, _)| chunk.slot), Some(0), "now it is free");
 }

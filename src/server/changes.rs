@@ -104,15 +104,9 @@ impl Server {
             self.next_opaque = self.next_opaque.wrapping_add(1);
             let opaque = self.next_opaque;
             if let Some(out) = self.connections.outbox(ConnId(conn.0)) {
-                Request::new(
-                    out,
-                    Codec::Json,
-                    request::NOTIFY_CONSUMER_IDS_CHANGED,
-                    opaque,
-                    true,
-                )
-                .ext_str("consumerGroup", &group)
-                .finish();
+                Request::new(out, Codec::Json, request::NOTIFY_CONSUMER_IDS_CHANGED, opaque, true)
+                    .ext_str("consumerGroup", &group)
+                    .finish();
             }
         }
         self.effects = effects;

@@ -144,12 +144,10 @@ fn write_sent(out: &mut Vec<u8>, shard: &Shard, codec: Codec, opaque: i32, sent:
         .ext_int("queueOffset", sent.queue_offset as i64);
     let record = shard.record(sent.position, sent.len as usize).map(Record::parse);
     match record {
-        Some(Ok(record)) => {
-            match properties::find(record.properties(), "UNIQ_KEY") {
-                Some(key) if sent.count == 1 => reply.ext_bytes("transactionId", key).finish(),
-                _ => reply.finish(),
-            }
-        }
+        Some(Ok(record)) => match properties::find(record.properties(), "UNIQ_KEY") {
+            Some(key) if sent.count == 1 => reply.ext_bytes("transactionId", key).finish(),
+            _ => reply.finish(),
+        },
         _ => reply.finish(),
     }
 }

@@ -146,9 +146,9 @@ impl Server {
     /// The table.
     fn route(&mut self, call: &Call<'_>) -> Result<Handled, Reject> {
         match call.header.code {
-            request::SEND_MESSAGE
-            | request::SEND_MESSAGE_V2
-            | request::SEND_BATCH_MESSAGE => handlers::send::handle(self, call),
+            request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
+                handlers::send::handle(self, call)
+            }
             request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => {
                 handlers::pull::handle(self, call)
             }

@@ -81,9 +81,7 @@ impl NamingDesk {
             })
             .collect();
         let removed: Vec<&str> = removed.iter().map(String::as_str).collect();
-        self.table
-            .topics_changed(broker_name, &rows, &removed)
-            .map_err(|refusal| refusal.remark)
+        self.table.topics_changed(broker_name, &rows, &removed).map_err(|refusal| refusal.remark)
     }
 }
 

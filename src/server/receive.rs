@@ -13,9 +13,7 @@ use super::connection::{ConnId, Receiving, Role};
 use super::dispatch::Flow;
 use super::tokens;
 use super::turn::Server;
-use crate::base::limits::{
-    FRAME_MAX, RECEIVE_ASSEMBLY_TOTAL, SEND_BACKLOG_PAUSE,
-};
+use crate::base::limits::{FRAME_MAX, RECEIVE_ASSEMBLY_TOTAL, SEND_BACKLOG_PAUSE};
 
 /// What is missing of a frame before sized receives pay.
 const SIZED_MIN: usize = 64 * 1024;
@@ -184,11 +182,9 @@ impl Server {
     /// The log has no room: frames of this connection wait.
     fn block(&mut self, id: ConnId) {
         let now_ns = self.now_ns;
-        if let Some(connection) = self.connections.get(id) {
-            if connection.blocked_ns == 0 {
-                connection.blocked_ns = now_ns;
-                self.blocked.push_back(id);
-            }
+        if let Some(connection) = self.connections.get(id).filter(|c| c.blocked_ns == 0) {
+            connection.blocked_ns = now_ns;
+            self.blocked.push_back(id);
         }
     }
 
@@ -203,15 +199,13 @@ impl Server {
             connection.blocked_ns = 0;
             self.handle_inbox(id);
             self.block_wait_ns = 0;
-            if let Some(connection) = self.connections.get(id) {
-                if connection.blocked_ns != 0 {
-                    // Still no room: it keeps its age and its turn.
-                    connection.blocked_ns = since_ns;
-                    let again = self.blocked.pop_back();
-                    self.blocked.extend(again.filter(|last| *last != id));
-                    self.blocked.push_front(id);
-                    break;
-                }
+            if let Some(connection) = self.connections.get(id).filter(|c| c.blocked_ns != 0) {
+                // Still no room: it keeps its age and its turn.
+                connection.blocked_ns = since_ns;
+                let again = self.blocked.pop_back();
+                self.blocked.extend(again.filter(|last| *last != id));
+                self.blocked.push_front(id);
+                break;
             }
             self.steer(id);
         }

@@ -15,9 +15,7 @@ use super::deferred::Kept;
 use super::mail::PostOffice;
 use super::naming::NamingDesk;
 use super::tokens;
-use crate::base::limits::{
-    CONNECTIONS_MAX, IDLE_CLOSE_MS, SEND_BACKLOG_CLOSE, SEND_BACKLOG_PAUSE,
-};
+use crate::base::limits::{CONNECTIONS_MAX, IDLE_CLOSE_MS, SEND_BACKLOG_CLOSE, SEND_BACKLOG_PAUSE};
 use crate::broker::{Effect, ParkId, PullPlan};
 use crate::commitlog;
 use crate::shard::{self, Ready, Shard};
@@ -242,9 +240,8 @@ impl Server {
                 self.driver.send(socket, buf, tokens::send(id));
             }
             if backlog > SEND_BACKLOG_CLOSE {
-                let limit = format_args!(
-                    "{backlog} reply bytes are not taken, limit {SEND_BACKLOG_CLOSE}"
-                );
+                let limit =
+                    format_args!("{backlog} reply bytes are not taken, limit {SEND_BACKLOG_CLOSE}");
                 self.close(id, &limit);
             } else if backlog > SEND_BACKLOG_PAUSE {
                 self.steer(id);

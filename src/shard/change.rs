@@ -65,11 +65,7 @@ impl Shard {
 
     /// Takes a heartbeat; groups and retry topics it needs are created. Says whether a group
     /// changed.
-    pub fn heartbeat(
-        &mut self,
-        driver: &mut Driver,
-        beat: &Heartbeat<'_>,
-    ) -> Result<bool, Reject> {
+    pub fn heartbeat(&mut self, driver: &mut Driver, beat: &Heartbeat<'_>) -> Result<bool, Reject> {
         let now_ms = self.now_ms();
         let mut effects = std::mem::take(&mut self.keeper.effects);
         let reply = self.broker.heartbeat(now_ms, beat, &mut effects);

@@ -64,7 +64,8 @@ pub(crate) fn load(driver: &mut Driver, dir: &Path) -> Option<(Checkpoint, u8)> 
         .collect();
     found.sort_by_key(|(position, ..)| std::cmp::Reverse(*position));
     found.into_iter().find_map(|(_, which, bytes)| {
-        let checkpoint = rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned(&bytes)).ok()?;
+        let checkpoint =
+            rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned(&bytes)).ok()?;
         Some((checkpoint, which))
     })
 }

@@ -10,9 +10,7 @@ use weir_wire::message::Record;
 
 use super::cold::Cold;
 use super::shard::Shard;
-use crate::broker::{
-    ParkId, PullPlan, PullReply, PullRequest, PullStep, Reject, ReplyTo, code,
-};
+use crate::broker::{ParkId, PullPlan, PullReply, PullRequest, PullStep, Reject, ReplyTo, code};
 use crate::queue::ChunkRef;
 
 /// Pulls that wait for the disk, per shard.

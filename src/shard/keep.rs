@@ -71,7 +71,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Nothing to do yet.
-    pub(super) fn new(full_percent: u32) -> Keeper {
+    pub(super) fn new(full_percent: u32, now_ns: u64) -> Keeper {
         Keeper {
             waiting: Vec::new(),
             reading: Vec::new(),
@@ -87,7 +87,7 @@ impl Keeper {
             writing: Vec::new(),
             spare: Vec::new(),
             trim: None,
-            last_checkpoint_ns: 0,
+            last_checkpoint_ns: now_ns,
             next_disk_ns: 0,
             next_scan_ns: 0,
             clock: None,
@@ -113,7 +113,8 @@ pub(super) fn tell_backing(voice: &mut Voice, backing: Backing, bytes: usize) {
     let mib = bytes / (1024 * 1024);
     match backing {
         Backing::Hugetlb => {
-            voice.say("memory-hugetlb", &format_args!("consume queues: {mib} MiB of hugetlb pages"));
+            voice
+                .say("memory-hugetlb", &format_args!("consume queues: {mib} MiB of hugetlb pages"));
         }
         Backing::Transparent => {
             let why = format_args!("consume queues: {mib} MiB of transparent huge pages");
@@ -192,12 +193,7 @@ impl Shard {
     }
 
     /// A chunk was written.
-    pub(super) fn chunk_written(
-        &mut self,
-        slot: u32,
-        buf: Option<Buf>,
-        result: Result<(), Errno>,
-    ) {
+    pub(super) fn chunk_written(&mut self, slot: u32, buf: Option<Buf>, result: Result<(), Errno>) {
         self.keeper.spare.extend(buf);
         let Some(at) = self.keeper.writing.iter().position(|(writing, _)| *writing == slot) else {
             return;
@@ -215,8 +211,8 @@ impl Shard {
     fn checkpoint_if_due(&mut self) {
         let behind = self.log.watermarks().appended - self.checkpoints.position;
         let long_ago = self.now_ns.saturating_sub(self.keeper.last_checkpoint_ns);
-        let due = behind >= CHECKPOINT_EVERY_BYTES
-            || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
+        let due =
+            behind >= CHECKPOINT_EVERY_BYTES || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
         if due && self.checkpoints.is_idle() && self.fenced().is_none() {
             self.begin_checkpoint();
         }
@@ -269,8 +265,7 @@ impl Shard {
         let rule = Retention {
             age_ms: self.options.retention_age_ms,
             now_ms: self.wall_ms,
-            by_age: self.clock_is_trusted()
-                && (pressed || self.options.delete_when.contains(hour)),
+            by_age: self.clock_is_trusted() && (pressed || self.options.delete_when.contains(hour)),
             size_bytes: self.options.retention_bytes,
             keep_from: self.keeper.keep_from,
             forced: self.keeper.disk_full(),

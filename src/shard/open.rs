@@ -16,7 +16,7 @@ use super::pending::Pending;
 use super::shard::Shard;
 use super::voice::Voice;
 use crate::base::limits::{INDEX_ARENA_SOFT, INDEX_CHUNK};
-use crate::broker::{ApplyError, Broker, BrokerOptions, Meta, MessageApplied};
+use crate::broker::{ApplyError, Broker, BrokerOptions, MessageApplied, Meta};
 use crate::commitlog::{Log, LogError, LogImage, LogOptions, Recovered};
 use crate::config::HourSet;
 use crate::queue::Arena;
@@ -83,10 +83,7 @@ impl From<LogError> for OpenFault {
 
 impl Shard {
     /// Opens the shard in `options.dir`, or makes it. The text says what recovery found.
-    pub fn open(
-        driver: &mut Driver,
-        options: ShardOptions,
-    ) -> Result<(Shard, String), OpenFault> {
+    pub fn open(driver: &mut Driver, options: ShardOptions) -> Result<(Shard, String), OpenFault> {
         let began_ns = driver.now_ns();
         let mut voice = Voice::new(options.broker.broker_name.clone(), options.quiet);
         let dir = options.dir.clone();
@@ -96,9 +93,10 @@ impl Shard {
         let index = open_index(driver, &options)?;
         let mut fold = Fold::begin(driver, &options, &mut voice, index);
         let image = fold.image.take();
-        let (log, report) = Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
-            fold.take(driver, at, bytes)
-        })?;
+        let (log, report) =
+            Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
+                fold.take(driver, at, bytes)
+            })?;
         if let Some(fault) = fold.fault {
             return Err(fault);
         }
@@ -113,7 +111,7 @@ impl Shard {
             pending: Pending::new(),
             cold: Cold::default(),
             checkpoints: Checkpoints::new(dir, loaded),
-            keeper: Keeper::new(options.disk_full_percent),
+            keeper: Keeper::new(options.disk_full_percent, driver.now_ns()),
             scratch: Vec::new(),
             now_ns: driver.now_ns(),
             stamp_ms: 0,
@@ -181,12 +179,7 @@ struct Fold {
 }
 
 impl Fold {
-    fn begin(
-        driver: &mut Driver,
-        options: &ShardOptions,
-        voice: &mut Voice,
-        index: File,
-    ) -> Fold {
+    fn begin(driver: &mut Driver, options: &ShardOptions, voice: &mut Voice, index: File) -> Fold {
         let (memory, backing) = Memory::huge(options.index_memory_bytes);
         if !options.quiet {
             super::keep::tell_backing(voice, backing, options.index_memory_bytes);

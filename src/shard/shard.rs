@@ -119,8 +119,9 @@ impl Shard {
 
     /// An event of the log or of the shard's own files; others are not the shard's.
     pub(super) fn on_own_event(&mut self, driver: &mut Driver, event: Event) {
-        let (Event::Written { token, .. } | Event::Synced { token, .. } | Event::Read { token, .. }) =
-            event
+        let (Event::Written { token, .. }
+        | Event::Synced { token, .. }
+        | Event::Read { token, .. }) = event
         else {
             return;
         };

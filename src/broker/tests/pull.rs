@@ -207,19 +207,20 @@ fn a_cold_chunk_is_asked_for_only_when_nothing_came_before_it() {
     world.sync();
     let mut plan = PullPlan::default();
     let marks = world.marks;
-    let first = pull("T");
+    // The clock's hand passes the very first chunk; the second is the first to leave.
+    let first = PullRequest { queue_offset: 127, ..pull("T") };
     let PullStep::Need(chunk) = world.broker.pull(0, &first, marks, &mut plan) else {
-        panic!("the oldest chunk left memory");
+        panic!("old chunks left memory");
     };
     world.load(chunk);
     let step = world.broker.pull(0, &first, marks, &mut plan);
-    assert_eq!((reply(step).next, plan.extents.len()), (32, 32));
-    let edge = PullRequest { queue_offset: 120, ..first };
+    assert_eq!((reply(step).next, plan.extents.len()), (159, 32));
+    let edge = PullRequest { queue_offset: 247, ..first };
     let step = world.broker.pull(0, &edge, marks, &mut plan);
-    assert_eq!((reply(step).next, plan.extents.len()), (127, 7), "the next chunk is cold");
+    assert_eq!((reply(step).next, plan.extents.len()), (254, 7), "the next chunk is cold");
     let none = PullRequest { subscription: Some("none"), ..first };
     let step = world.broker.pull(0, &none, marks, &mut plan);
-    assert_eq!((reply(step).code, reply(world.pull(&none).0).next), (20, 127));
+    assert_eq!((reply(step).code, reply(world.pull(&none).0).next), (20, 254));
 }
 
 #[test]

@@ -24,18 +24,16 @@ impl From<Refusal> for Reject {
 
 impl Server {
     /// The table of the name server's codes.
-    pub(in crate::server) fn route_naming(
-        &mut self,
-        call: &Call<'_>,
-    ) -> Result<Handled, Reject> {
+    pub(in crate::server) fn route_naming(&mut self, call: &Call<'_>) -> Result<Handled, Reject> {
         let now_ms = self.now_ns / 1_000_000;
-        let Some(mut desk) = self.naming.take() else { return Err(not_supported(call.header.code)) };
+        let Some(mut desk) = self.naming.take() else {
+            return Err(not_supported(call.header.code));
+        };
         desk.body.clear();
         let done = answer(&mut desk.table, &mut desk.body, call, now_ms);
         let sent = done.map(|fields| {
             if let Some(out) = self.out(call) {
-                let mut reply =
-                    Reply::new(out, call.codec, response::SUCCESS, call.header.opaque);
+                let mut reply = Reply::new(out, call.codec, response::SUCCESS, call.header.opaque);
                 for (name, value) in &fields {
                     reply = reply.ext_str(name, value);
                 }

@@ -98,10 +98,7 @@ fn store(
         producer_group: &producer_group,
         topic: &topic,
         default_topic: &default_topic,
-        default_topic_queue_nums: number(
-            fields.default_topic_queue_nums,
-            "defaultTopicQueueNums",
-        )?,
+        default_topic_queue_nums: number(fields.default_topic_queue_nums, "defaultTopicQueueNums")?,
         queue_id: number(fields.queue_id, "queueId")?,
         sys_flag: number(fields.sys_flag, "sysFlag")?,
         born_ms: born.parse_i64().ok_or(FieldError::not_a_number("bornTimestamp"))?,

@@ -69,6 +69,6 @@ impl Cursor<'_> {
             return Err(HeaderError::NotUtf8);
         }
         self.at += bytes;
-        Ok(Span { at: at as u32, len: bytes as u32, plain_len: bytes as u32 })
+        Ok(Span { at, len: bytes, plain_len: bytes })
     }
 }

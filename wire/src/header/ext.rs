@@ -11,19 +11,24 @@ pub const EXT_FIELDS_MAX: usize = 64;
 pub const EXT_KEY_MAX: usize = i16::MAX as usize;
 
 /// Where text stands in the header, and how long what it means is.
+///
+/// Whole words, because half ones are loaded back in pairs, which stalls right after a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Span {
-    pub(super) at: u32,
-    pub(super) len: u32,
-    pub(super) plain_len: u32,
+    pub(super) at: usize,
+    pub(super) len: usize,
+    pub(super) plain_len: usize,
 }
 
+/// A field's key and value, as [`Span`]s that fit: a header's length has 24 bits.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     key_at: u32,
     key_len: u16,
     key_plain_len: u16,
-    value: Span,
+    value_at: u32,
+    value_len: u32,
+    value_plain_len: u32,
 }
 
 /// The custom fields of a header, in the order sent.
@@ -52,10 +57,12 @@ impl<'a> Ext<'a> {
     #[inline]
     pub(super) fn push(&mut self, key: Span, value: Span) -> Option<()> {
         let entry = Entry {
-            key_at: key.at,
+            key_at: key.at as u32,
             key_len: u16::try_from(key.len).ok()?,
             key_plain_len: key.plain_len as u16,
-            value,
+            value_at: value.at as u32,
+            value_len: value.len as u32,
+            value_plain_len: value.plain_len as u32,
         };
         *self.entries.get_mut(self.len)? = entry;
         self.len += 1;
@@ -128,19 +135,23 @@ impl<'a> Ext<'a> {
     fn pair(&self, at: usize) -> Option<(Text<'a>, Text<'a>)> {
         let entry = self.entries.get(at)?;
         let key = Span {
-            at: entry.key_at,
-            len: u32::from(entry.key_len),
-            plain_len: u32::from(entry.key_plain_len),
+            at: entry.key_at as usize,
+            len: usize::from(entry.key_len),
+            plain_len: usize::from(entry.key_plain_len),
         };
-        Some((self.text(key), self.text(entry.value)))
+        let value = Span {
+            at: entry.value_at as usize,
+            len: entry.value_len as usize,
+            plain_len: entry.value_plain_len as usize,
+        };
+        Some((self.text(key), self.text(value)))
     }
 
     /// The text at a place of the header.
     #[inline]
     pub(super) fn text(&self, span: Span) -> Text<'a> {
-        let (at, len) = (span.at as usize, span.len as usize);
-        match self.base.get(at..at + len) {
-            Some(raw) => Text::checked(raw, span.plain_len as usize),
+        match self.base.get(span.at..span.at + span.len) {
+            Some(raw) => Text::checked(raw, span.plain_len),
             None => Text::EMPTY,
         }
     }

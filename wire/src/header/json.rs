@@ -4,15 +4,18 @@
 //! ends, custom fields that are numbers, booleans or null, control characters inside strings.
 //! Strict where leniency would guess: half an escape, half a number, bytes after the object.
 //! It never recurses without a bound and never decodes text.
+//!
+//! Functions take the place they read at and return the one behind it, instead of sharing a
+//! cursor: places then stay in registers, which halves the work per header. What compact JSON
+//! has none of, such as spaces, is left to functions of its own.
 
 use super::ext::Span;
-use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, Header, HeaderError, escape};
+use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, Header, HeaderError, Text, escape};
 use crate::codes::Language;
 use crate::swar;
 
 /// Deepest nesting of objects and arrays inside members that are skipped.
 pub const DEPTH_MAX: usize = 16;
-
 /// Longest name of a member or a language that is decoded.
 const NAME_MAX: usize = 32;
 
@@ -21,77 +24,97 @@ pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), 
     if std::str::from_utf8(bytes).is_err() {
         return Err(HeaderError::NotUtf8);
     }
-    let mut cursor = Cursor { bytes, at: 0 };
-    cursor.take(b'{')?;
-    if !cursor.taken(b'}') {
-        loop {
-            let key = cursor.key()?;
-            member(&mut cursor, header, key)?;
-            if !cursor.more(b'}')? {
-                break;
-            }
+    let mut at = take(bytes, 0, b'{')?;
+    let end = skip_space(bytes, at);
+    if bytes.get(end) == Some(&b'}') {
+        at = end + 1;
+    } else {
+        let mut open = true;
+        while open {
+            let (name, value_at) = key(bytes, at)?;
+            at = member(bytes, header, name, value_at)?;
+            (at, open) = more(bytes, at, b'}')?;
         }
     }
-    cursor.skip_space();
-    if cursor.at == bytes.len() { Ok(()) } else { Err(cursor.syntax()) }
+    at = skip_space(bytes, at);
+    if at == bytes.len() { Ok(()) } else { Err(syntax(bytes, at)) }
 }
 
+/// Reads the value at `at` of the member `key`; returns the place behind it.
 #[inline]
 fn member<'a>(
-    cursor: &mut Cursor<'a>,
+    bytes: &'a [u8],
     header: &mut Header<'a>,
     key: Span,
-) -> Result<(), HeaderError> {
+    at: usize,
+) -> Result<usize, HeaderError> {
     let mut buf = [0; NAME_MAX];
-    match cursor.name(key, &mut buf) {
-        b"code" => header.code = cursor.int("code")?,
-        b"opaque" => header.opaque = cursor.int("opaque")?,
-        b"version" => header.version = cursor.int("version")?,
-        b"flag" => header.flag = cursor.int("flag")?,
-        b"extFields" => ext_fields(cursor, header)?,
+    let end;
+    match name(bytes, key, &mut buf) {
+        b"code" => (header.code, end) = int(bytes, at, "code")?,
+        b"opaque" => (header.opaque, end) = int(bytes, at, "opaque")?,
+        b"version" => (header.version, end) = int(bytes, at, "version")?,
+        b"flag" => (header.flag, end) = int(bytes, at, "flag")?,
+        b"extFields" => end = ext_fields(bytes, header, at)?,
         b"language" => {
-            if let Value::Text(name) = cursor.value()? {
-                let name = std::str::from_utf8(cursor.name(name, &mut buf)).unwrap_or_default();
+            let value;
+            (value, end) = any(bytes, at)?;
+            if let Value::Text(span) = value {
+                let name = std::str::from_utf8(name(bytes, span, &mut buf)).unwrap_or_default();
                 header.language = Language::from_name(name);
             }
         }
         b"remark" => {
-            if let Value::Text(span) | Value::Bare(span) = cursor.value()? {
+            let value;
+            (value, end) = any(bytes, at)?;
+            if let Value::Text(span) | Value::Bare(span) = value {
                 header.remark = header.ext.text(span);
             }
         }
-        _ => {
-            cursor.value()?;
-        }
+        _ => (_, end) = any(bytes, at)?,
     }
-    Ok(())
+    Ok(end)
 }
 
-fn ext_fields<'a>(cursor: &mut Cursor<'a>, header: &mut Header<'a>) -> Result<(), HeaderError> {
-    if cursor.next_is(b'n') {
-        return cursor.value().map(|_| ());
+fn ext_fields<'a>(
+    bytes: &'a [u8],
+    header: &mut Header<'a>,
+    at: usize,
+) -> Result<usize, HeaderError> {
+    let mut at = skip_space(bytes, at);
+    if bytes.get(at) == Some(&b'n') {
+        return word(bytes, at, b"null");
     }
-    cursor.take(b'{')?;
-    if cursor.taken(b'}') {
-        return Ok(());
+    at = take(bytes, at, b'{')?;
+    let end = skip_space(bytes, at);
+    if bytes.get(end) == Some(&b'}') {
+        return Ok(end + 1);
     }
-    loop {
-        let key = cursor.key()?;
-        if key.len as usize > EXT_KEY_MAX {
-            return Err(HeaderError::Fields { limit: EXT_FIELDS_MAX });
+    let limit = HeaderError::Fields { limit: EXT_FIELDS_MAX };
+    let mut open = true;
+    while open {
+        let (name, value_at) = key(bytes, at)?;
+        if name.len > EXT_KEY_MAX {
+            return Err(limit);
         }
-        match cursor.value()? {
-            Value::Text(value) | Value::Bare(value) => {
-                let limit = HeaderError::Fields { limit: EXT_FIELDS_MAX };
-                header.ext.push(key, value).ok_or(limit)?;
+        if bytes.get(value_at) == Some(&b'"') {
+            let value;
+            (value, at) = string(bytes, value_at + 1)?;
+            header.ext.push(name, value).ok_or(limit)?;
+        } else {
+            let value;
+            (value, at) = any(bytes, value_at)?;
+            match value {
+                Value::Text(value) | Value::Bare(value) => {
+                    header.ext.push(name, value).ok_or(limit)?;
+                }
+                // As in Java's map: null replaces what was there, and is then left out.
+                Value::Null => header.ext.remove(name),
             }
-            // As in Java's map: null replaces what was there, and is then left out.
-            Value::Null => header.ext.remove(key),
         }
-        if !cursor.more(b'}')? {
-            return Ok(());
-        }
+        (at, open) = more(bytes, at, b'}')?;
     }
+    Ok(at)
 }
 
 /// A member's value.
@@ -103,248 +126,243 @@ enum Value {
     Null,
 }
 
-/// A place in the header. Positions fit `u32`: a header's length has 24 bits, and longer input
-/// cannot be a frame's.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+#[cold]
+fn syntax(bytes: &[u8], at: usize) -> HeaderError {
+    if at < bytes.len() { HeaderError::Syntax { at } } else { HeaderError::Cut }
 }
 
-impl<'a> Cursor<'a> {
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+#[inline]
+fn skip_space(bytes: &[u8], at: usize) -> usize {
+    let mut at = at;
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+        at += 1;
     }
+    at
+}
 
-    #[cold]
-    fn syntax(&self) -> HeaderError {
-        if self.at < self.bytes.len() {
-            HeaderError::Syntax { at: self.at }
-        } else {
-            HeaderError::Cut
+/// Takes `byte`, before which spaces may stand.
+#[inline(always)]
+fn take(bytes: &[u8], at: usize, byte: u8) -> Result<usize, HeaderError> {
+    if bytes.get(at) == Some(&byte) { Ok(at + 1) } else { take_after_space(bytes, at, byte) }
+}
+
+#[inline(never)]
+fn take_after_space(bytes: &[u8], at: usize, byte: u8) -> Result<usize, HeaderError> {
+    let at = skip_space(bytes, at);
+    if bytes.get(at) == Some(&byte) { Ok(at + 1) } else { Err(syntax(bytes, at)) }
+}
+
+/// After a member or an item: whether a comma says that more follow, or `end` that none do.
+#[inline(always)]
+fn more(bytes: &[u8], at: usize, end: u8) -> Result<(usize, bool), HeaderError> {
+    match bytes.get(at) {
+        Some(b',') => Ok((at + 1, true)),
+        Some(byte) if *byte == end => Ok((at + 1, false)),
+        _ => more_after_space(bytes, at, end),
+    }
+}
+
+#[inline(never)]
+fn more_after_space(bytes: &[u8], at: usize, end: u8) -> Result<(usize, bool), HeaderError> {
+    let at = skip_space(bytes, at);
+    match bytes.get(at) {
+        Some(b',') => Ok((at + 1, true)),
+        Some(byte) if *byte == end => Ok((at + 1, false)),
+        _ => Err(syntax(bytes, at)),
+    }
+}
+
+/// A member's name; returns the place behind the colon.
+#[inline(always)]
+fn key(bytes: &[u8], at: usize) -> Result<(Span, usize), HeaderError> {
+    let at = take(bytes, at, b'"')?;
+    let (key, at) = string(bytes, at)?;
+    Ok((key, take(bytes, at, b':')?))
+}
+
+/// The inside of a string, from behind its opening quote; returns the place behind the closing
+/// one.
+#[inline(always)]
+fn string(bytes: &[u8], start: usize) -> Result<(Span, usize), HeaderError> {
+    let end = swar::quote_or_backslash(bytes, start).ok_or(HeaderError::Cut)?;
+    if bytes.get(end) == Some(&b'"') {
+        let len = end - start;
+        return Ok((Span { at: start, len, plain_len: len }, end + 1));
+    }
+    let (end, plain_len) = escaped(bytes, start, end)?;
+    Ok((Span { at: start, len: end - start, plain_len }, end + 1))
+}
+
+/// Follows a string whose first escape sequence is at `at`; returns the place of its closing
+/// quote and the length of what it means.
+#[inline(never)]
+fn escaped(bytes: &[u8], start: usize, at: usize) -> Result<(usize, usize), HeaderError> {
+    let mut at = at;
+    let mut saved = 0;
+    while bytes.get(at) != Some(&b'"') {
+        let rest = bytes.get(at..).unwrap_or(&[]);
+        let (character, len) = escape(rest).ok_or(HeaderError::Escape { at })?;
+        saved += len - character.len_utf8();
+        at = swar::quote_or_backslash(bytes, at + len).ok_or(HeaderError::Cut)?;
+    }
+    Ok((at, at - start - saved))
+}
+
+#[inline(always)]
+fn slice(bytes: &[u8], span: Span) -> &[u8] {
+    bytes.get(span.at..span.at + span.len).unwrap_or(&[])
+}
+
+/// What a name means; `buf` is for one that somebody wrote with escape sequences. Longer ones
+/// are none of ours.
+#[inline(always)]
+fn name<'b>(bytes: &'b [u8], span: Span, buf: &'b mut [u8; NAME_MAX]) -> &'b [u8] {
+    let raw = slice(bytes, span);
+    if span.len == span.plain_len {
+        return raw;
+    }
+    match buf.get_mut(..span.plain_len) {
+        Some(name) => {
+            Text::checked(raw, span.plain_len).copy_unescaped(name);
+            name
         }
+        None => &[],
     }
+}
 
-    #[inline]
-    fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
+/// An `int`; returns the place behind it.
+#[inline]
+fn int(bytes: &[u8], at: usize, member: &'static str) -> Result<(i32, usize), HeaderError> {
+    let negative = bytes.get(at) == Some(&b'-');
+    let first = at + usize::from(negative);
+    let mut end = first;
+    let mut value = 0i64;
+    while let Some(digit @ b'0'..=b'9') = bytes.get(end) {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+        end += 1;
+    }
+    let digits = end - first;
+    let zero_first = bytes.get(first) == Some(&b'0') && digits > 1;
+    let ended = matches!(bytes.get(end), Some(b',' | b'}'));
+    if !ended || zero_first || digits == 0 || digits > 10 {
+        return odd_int(bytes, at, member);
+    }
+    let value = if negative { -value } else { value };
+    let value = i32::try_from(value).map_err(|_| HeaderError::Number { member })?;
+    Ok((value, end))
+}
+
+/// An `int` with spaces around it or in quotes; null counts as 0, as it does for Java's `int`.
+#[inline(never)]
+fn odd_int(bytes: &[u8], at: usize, member: &'static str) -> Result<(i32, usize), HeaderError> {
+    let (value, end) = any(bytes, at)?;
+    let span = match value {
+        Value::Text(span) | Value::Bare(span) => span,
+        Value::Null => return Ok((0, end)),
+    };
+    let text = Text::checked(slice(bytes, span), span.plain_len);
+    Ok((text.parse_i32().ok_or(HeaderError::Number { member })?, end))
+}
+
+/// Any value; returns the place behind it.
+#[inline(never)]
+fn any(bytes: &[u8], at: usize) -> Result<(Value, usize), HeaderError> {
+    let start = skip_space(bytes, at);
+    let end = match bytes.get(start) {
+        Some(b'"') => {
+            let (span, end) = string(bytes, start + 1)?;
+            return Ok((Value::Text(span), end));
         }
-    }
+        Some(b'n') => return Ok((Value::Null, word(bytes, start, b"null")?)),
+        Some(b'{' | b'[') => nested(bytes, start)?,
+        _ => scalar(bytes, start)?,
+    };
+    let len = end - start;
+    Ok((Value::Bare(Span { at: start, len, plain_len: len }), end))
+}
 
-    /// Skips spaces and takes `byte`.
-    #[inline]
-    fn take(&mut self, byte: u8) -> Result<(), HeaderError> {
-        if self.taken(byte) { Ok(()) } else { Err(self.syntax()) }
+/// Skips a number, a boolean or null.
+fn scalar(bytes: &[u8], at: usize) -> Result<usize, HeaderError> {
+    match bytes.get(at) {
+        Some(b't') => word(bytes, at, b"true"),
+        Some(b'f') => word(bytes, at, b"false"),
+        Some(b'n') => word(bytes, at, b"null"),
+        _ => number(bytes, at),
     }
+}
 
-    /// Skips spaces; takes `byte` if it is next.
-    #[inline]
-    fn taken(&mut self, byte: u8) -> bool {
-        let next = self.next_is(byte);
-        self.at += usize::from(next);
-        next
+fn word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, HeaderError> {
+    let rest = bytes.get(at..).unwrap_or(&[]);
+    if rest.starts_with(word) {
+        return Ok(at + word.len());
     }
+    let same = rest.iter().zip(word).take_while(|(a, b)| a == b).count();
+    Err(syntax(bytes, at + same))
+}
 
-    #[inline]
-    fn next_is(&mut self, byte: u8) -> bool {
-        if self.peek() == Some(byte) {
-            return true;
-        }
-        self.skip_space();
-        self.peek() == Some(byte)
+fn number(bytes: &[u8], at: usize) -> Result<usize, HeaderError> {
+    let mut at = at + usize::from(bytes.get(at) == Some(&b'-'));
+    at = if bytes.get(at) == Some(&b'0') { at + 1 } else { digits(bytes, at)? };
+    if bytes.get(at) == Some(&b'.') {
+        at = digits(bytes, at + 1)?;
     }
-
-    /// After a member: true when a comma says that more follow, false at `end`.
-    #[inline]
-    fn more(&mut self, end: u8) -> Result<bool, HeaderError> {
-        if self.taken(b',') {
-            return Ok(true);
-        }
-        self.take(end)?;
-        Ok(false)
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        let signed = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
+        at = digits(bytes, at + 1 + usize::from(signed))?;
     }
+    Ok(at)
+}
 
-    /// A member's name and the colon.
-    #[inline]
-    fn key(&mut self) -> Result<Span, HeaderError> {
-        self.take(b'"')?;
-        let key = self.string()?;
-        self.take(b':')?;
-        Ok(key)
+fn digits(bytes: &[u8], at: usize) -> Result<usize, HeaderError> {
+    let rest = bytes.get(at..).unwrap_or(&[]);
+    match rest.iter().take_while(|byte| byte.is_ascii_digit()).count() {
+        0 => Err(syntax(bytes, at)),
+        count => Ok(at + count),
     }
+}
 
-    #[inline]
-    fn slice(&self, span: Span) -> &'a [u8] {
-        let at = span.at as usize;
-        self.bytes.get(at..at + span.len as usize).unwrap_or(&[])
-    }
-
-    /// What a name means; `buf` is for one that somebody wrote with escape sequences. Longer
-    /// ones are none of ours.
-    #[inline]
-    fn name<'b>(&self, span: Span, buf: &'b mut [u8; NAME_MAX]) -> &'b [u8]
-    where
-        'a: 'b,
-    {
-        if span.len == span.plain_len {
-            return self.slice(span);
-        }
-        let text = super::Text::checked(self.slice(span), span.plain_len as usize);
-        match buf.get_mut(..text.unescaped_len()) {
-            Some(name) => {
-                text.copy_unescaped(name);
-                name
-            }
-            None => &[],
-        }
-    }
-
-    /// The inside of a string whose opening quote was taken; takes the closing one.
-    #[inline]
-    fn string(&mut self) -> Result<Span, HeaderError> {
-        let start = self.at;
-        let mut at = start;
-        let mut saved = 0;
-        loop {
-            at = swar::quote_or_backslash(self.bytes, at).ok_or(HeaderError::Cut)?;
-            if self.bytes.get(at) == Some(&b'"') {
-                break;
-            }
-            let rest = self.bytes.get(at..).unwrap_or(&[]);
-            let (character, len) = escape(rest).ok_or(HeaderError::Escape { at })?;
-            saved += len - character.len_utf8();
-            at += len;
-        }
-        self.at = at + 1;
-        let len = at - start;
-        Ok(Span { at: start as u32, len: len as u32, plain_len: (len - saved) as u32 })
-    }
-
-    /// Any value.
-    #[inline]
-    fn value(&mut self) -> Result<Value, HeaderError> {
-        if self.taken(b'"') {
-            return self.string().map(Value::Text);
-        }
-        let start = self.at;
-        match self.peek() {
-            Some(b'n') => {
-                self.word(b"null")?;
-                return Ok(Value::Null);
-            }
-            Some(b'{' | b'[') => self.nested()?,
-            _ => self.scalar()?,
-        }
-        let len = (self.at - start) as u32;
-        Ok(Value::Bare(Span { at: start as u32, len, plain_len: len }))
-    }
-
-    /// A number or a boolean.
-    fn scalar(&mut self) -> Result<(), HeaderError> {
-        match self.peek() {
-            Some(b't') => self.word(b"true"),
-            Some(b'f') => self.word(b"false"),
-            _ => self.number(),
-        }
-    }
-
-    fn word(&mut self, word: &[u8]) -> Result<(), HeaderError> {
-        for &byte in word {
-            if self.peek() != Some(byte) {
-                return Err(self.syntax());
-            }
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), HeaderError> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), HeaderError> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        if self.at == start { Err(self.syntax()) } else { Ok(()) }
-    }
-
-    /// An `int`, also one in quotes; null counts as 0, as it does for Java's `int`.
-    #[inline]
-    fn int(&mut self, member: &'static str) -> Result<i32, HeaderError> {
-        let span = match self.value()? {
-            Value::Text(span) | Value::Bare(span) => span,
-            Value::Null => return Ok(0),
-        };
-        let text = super::Text::checked(self.slice(span), span.plain_len as usize);
-        text.parse_i32().ok_or(HeaderError::Number { member })
-    }
-
-    /// Skips an object or an array without recursion: `open` holds one bit for each level.
-    fn nested(&mut self) -> Result<(), HeaderError> {
-        let mut depth = 0usize;
-        let mut objects = 0u32;
-        loop {
-            // A value is next.
-            let object = self.next_is(b'{');
-            if object || self.next_is(b'[') {
+/// Skips an object or an array without recursion: `objects` holds one bit for each level, the
+/// innermost lowest, which is set for an object.
+fn nested(bytes: &[u8], at: usize) -> Result<usize, HeaderError> {
+    let mut at = at;
+    let mut depth = 0usize;
+    let mut objects = 0u32;
+    loop {
+        // A value is next.
+        at = skip_space(bytes, at);
+        match bytes.get(at) {
+            Some(byte @ (b'{' | b'[')) => {
                 if depth == DEPTH_MAX {
                     return Err(HeaderError::Depth { limit: DEPTH_MAX });
                 }
-                self.at += 1;
-                depth += 1;
-                objects = objects << 1 | u32::from(object);
-                if !self.taken(if object { b'}' } else { b']' }) {
-                    if object {
-                        self.key()?;
-                    }
+                let object = *byte == b'{';
+                let after = skip_space(bytes, at + 1);
+                if bytes.get(after) == Some(&(if object { b'}' } else { b']' })) {
+                    at = after + 1;
+                } else {
+                    depth += 1;
+                    objects = objects << 1 | u32::from(object);
+                    at = if object { key(bytes, after)?.1 } else { after };
                     continue;
                 }
-                depth -= 1;
-                objects >>= 1;
-            } else if self.taken(b'"') {
-                self.string()?;
-            } else if self.next_is(b'n') {
-                self.word(b"null")?;
-            } else {
-                self.scalar()?;
             }
-            // A value has ended: so do the levels that end with it.
-            loop {
-                if depth == 0 {
-                    return Ok(());
-                }
-                let object = objects & 1 == 1;
-                if self.more(if object { b'}' } else { b']' })? {
-                    if object {
-                        self.key()?;
-                    }
-                    break;
-                }
-                depth -= 1;
-                objects >>= 1;
+            Some(b'"') => (_, at) = string(bytes, at + 1)?,
+            _ => at = scalar(bytes, at)?,
+        }
+        // A value has ended: so do the levels that end with it.
+        loop {
+            if depth == 0 {
+                return Ok(at);
             }
+            let object = objects & 1 == 1;
+            let open;
+            (at, open) = more(bytes, at, if object { b'}' } else { b']' })?;
+            if open {
+                at = if object { key(bytes, at)?.1 } else { at };
+                break;
+            }
+            depth -= 1;
+            objects >>= 1;
         }
     }
 }

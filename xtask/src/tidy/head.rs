@@ -1,14 +1,16 @@
 //! File heads: every Rust file says what it is before it says anything else.
 //!
-//! Two sentences are the least: what it is, and what it never does or always keeps.
+//! Two sentences are the least: what it is, and what it never does or always keeps. A file of
+//! tests promises nothing, so one is enough there.
 
 use super::{Breach, Tree};
 
-/// Every file starts with `//!` of two sentences or more.
+/// Every file starts with `//!` of two sentences or more, a file of tests of one.
 pub(super) fn heads(tree: &Tree) -> Vec<Breach> {
     let mut found = Vec::new();
     for (source, _) in tree.rust() {
-        if sentences(&source.text) < 2 {
+        let least = if source.is_test() { 1 } else { 2 };
+        if sentences(&source.text) < least {
             let instead =
                 "start the file with `//!`: what it is, what it never does (two sentences)";
             found.push(Breach::new(&source.path, 1, "file-head", instead));
@@ -47,6 +49,8 @@ mod tests {
         ] {
             assert_eq!(found(heads, "src/a.rs", bad), ["1: file-head"], "{bad}");
         }
+        assert_eq!(found(heads, "src/a/tests.rs", "fn a() {}\n"), ["1: file-head"]);
+        assert!(found(heads, "src/a/tests.rs", "//! Tests of a.\n").is_empty());
         assert!(found(heads, "src/a.rs", "//! One.\n//! Two, and\n//! more!\n").is_empty());
     }
 }

@@ -93,6 +93,28 @@ fn accepted_and_opened_connections_do_not_wait_for_more_to_send() {
 }
 
 #[test]
+fn version_six_addresses_work_where_the_machine_has_them() {
+    let mut rig = Rig::small();
+    let any = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+    let (listener, addr) = match rig.driver.listen(any, Duration::ZERO) {
+        Err(errno) => return assert!(std::net::TcpListener::bind(any).is_err(), "{errno}"),
+        Ok(listening) => listening,
+    };
+    rig.driver.accept(listener, LISTEN);
+    rig.driver.connect(addr, CONNECT);
+    let mut peers = Vec::new();
+    for _ in 0..2 {
+        match rig.next() {
+            Event::Connected { result, .. } | Event::Accepted { result, .. } => {
+                peers.push(rig.driver.peer(result.unwrap()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(peers.contains(&Some(addr)), "{peers:?}");
+}
+
+#[test]
 fn connecting_to_a_closed_port_is_refused() {
     let mut rig = Rig::small();
     let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
