@@ -219,7 +219,7 @@ func (s *suite) message(tag, key string, content []byte) *primitive.Message {
 func (s *suite) send(m *primitive.Message) error {
 	result, err := s.p.SendSync(context.Background(), m)
 	if err != nil {
-		return err
+		return fmt.Errorf("to queue %v: %w", m.Queue, err)
 	}
 	return expect(result.Status == primitive.SendOK, "status %v", result.Status)
 }

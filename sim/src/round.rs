@@ -1,4 +1,8 @@
 //! One round: a seed, some lives, the same each time.
+//!
+//! Each life ends in a death that the plan's stream draws, most of them armed for a random step,
+//! and the next start is compared with what the oracle remembers. Never: a choice that does not
+//! come from the seed, so that a broken round can be run again with `--tell`.
 
 use std::path::Path;
 

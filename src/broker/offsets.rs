@@ -5,6 +5,8 @@
 //! that comes back from the log never overwrites a dirty value.
 //! Invariant: a dirty cell is in the dirty list (the list may hold more).
 
+use std::collections::VecDeque;
+
 use super::record::{META_RECORD_TARGET, OffsetEntry};
 use crate::base::limits::OFFSETS_MAX;
 use crate::base::map::Map;
@@ -35,7 +37,7 @@ pub struct Offsets {
     tables: Vec<Option<Table>>,
     unused: Vec<u32>,
     index: Map<String, Map<String, u32>>,
-    dirty: Vec<(u32, u32)>,
+    dirty: VecDeque<(u32, u32)>,
     count: usize,
 }
 
@@ -63,7 +65,7 @@ impl Offsets {
         }
         cell.offset = offset;
         if !std::mem::replace(&mut cell.dirty, true) {
-            self.dirty.push((table, queue_id));
+            self.dirty.push_back((table, queue_id));
         }
         Ok(())
     }
@@ -85,13 +87,13 @@ impl Offsets {
         !self.dirty.is_empty()
     }
 
-    /// Takes up to `max` changed offsets (and no more than fit one record well) for the log.
-    /// Empty: nothing changed.
+    /// Takes up to `max` changed offsets (and no more than fit one record well) for the log, those
+    /// that have waited longest first. Empty: nothing changed.
     pub fn drain_dirty(&mut self, max: usize) -> Vec<OffsetEntry> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         while entries.len() < max && bytes < META_RECORD_TARGET {
-            let Some((table, queue_id)) = self.dirty.pop() else { break };
+            let Some((table, queue_id)) = self.dirty.pop_front() else { break };
             let Some(Some(table)) = self.tables.get_mut(table as usize) else { continue };
             let found = table.cells.binary_search_by_key(&queue_id, |cell| cell.queue_id);
             let Some(cell) = found.ok().and_then(|at| table.cells.get_mut(at)) else { continue };

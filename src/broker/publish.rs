@@ -231,7 +231,8 @@ impl Broker {
     /// The topic is not known: what would be created, or code 17.
     fn create_on_send(&self, request: &SendRequest<'_>) -> Result<Verdict, Reject> {
         let unknown = || Reject::topic_not_exist(request.topic);
-        if request.topic.starts_with(RETRY_PREFIX) {
+        if let Some(group) = request.topic.strip_prefix(RETRY_PREFIX) {
+            self.is_dead(request, group)?;
             let config = TopicConfig::new(request.topic, 1, Origin::Group);
             return self.creation(config).map(Verdict::Create);
         }

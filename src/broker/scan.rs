@@ -16,7 +16,8 @@ use crate::base::limits::{PULL_COLD_BYTES_MAX, PULL_SCAN_MAX};
 use crate::queue::{Bounds, QueueId, Queues, Span};
 
 impl Broker {
-    /// Fills the plan from the index for a target the checks allowed. `Err` is an answer without messages.
+    /// Fills the plan from the index for a target the checks allowed. `Err` is an answer without
+    /// messages.
     pub(super) fn scan(
         &mut self,
         target: &PullTarget,

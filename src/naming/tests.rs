@@ -1,5 +1,5 @@
-//! The name server's rules as tables: bodies byte for byte, then what changes them. Every test drives
-//! the state machine alone; no frame, socket or clock takes part.
+//! The name server's rules as tables: bodies byte for byte, then what changes them.
+//! Every test drives the state machine alone; no frame, socket or clock takes part.
 
 use std::net::IpAddr;
 

@@ -119,17 +119,23 @@ impl Shard {
     /// Writes what gathered: changed offsets every few hundred milliseconds, and the next slice of
     /// a snapshot.
     pub(super) fn write_gathered(&mut self, driver: &mut Driver) {
-        let due = self.now_ns >= self.keeper.offsets_due_ns;
-        if due && self.broker.offsets.has_dirty() && self.log.can_take(256 * 1024).is_ok() {
+        if self.now_ns >= self.keeper.offsets_due_ns && self.broker.offsets.has_dirty() {
             self.keeper.offsets_due_ns = self.now_ns + OFFSET_COALESCE_MS * 1_000_000;
-            let entries = self.broker.offsets.drain_dirty(OFFSETS_PER_RECORD);
-            // An error here is the log's failure, which every other path reports.
-            let _ = self.write(driver, &Meta::Offsets(entries));
+            self.write_offsets(driver);
         }
         if self.log.take_rolled() > 0 && self.keeper.snapshot.is_none() {
             self.begin_snapshot();
         }
         self.write_snapshot_slice(driver);
+    }
+
+    /// Writes every changed offset, as far as the log has room.
+    pub(super) fn write_offsets(&mut self, driver: &mut Driver) {
+        while self.broker.offsets.has_dirty() && self.log.can_take(256 * 1024).is_ok() {
+            let entries = self.broker.offsets.drain_dirty(OFFSETS_PER_RECORD);
+            // An error here is the log's failure, which every other path reports.
+            let _ = self.write(driver, &Meta::Offsets(entries));
+        }
     }
 
     /// Begins a snapshot: a new segment must stand on its own one day.

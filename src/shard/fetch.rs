@@ -11,7 +11,7 @@ use weir_wire::message::Record;
 use super::cold::Cold;
 use super::shard::Shard;
 use crate::broker::{ParkId, PullPlan, PullReply, PullRequest, PullStep, Reject, ReplyTo, code};
-use crate::queue::ChunkRef;
+use crate::queue::{ChunkRef, LoadFault};
 
 /// Pulls that wait for the disk, per shard.
 const WAITING_MAX: usize = 4096;
@@ -187,7 +187,8 @@ impl Shard {
         self.keeper.arrivals += 1;
         let whole = result.is_ok_and(|got| got == buf.len());
         let loaded = whole.then(|| self.broker.queues.loaded(chunk, buf));
-        if let Some(Ok(())) = loaded {
+        if let Some(Ok(()) | Err(LoadFault::Full)) = loaded {
+            // Without a free frame now, the pull asks again.
             return;
         }
         self.broker.queues.quarantine(chunk);

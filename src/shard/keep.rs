@@ -5,19 +5,16 @@
 //! it jumped.
 //! Never: a segment forgotten that the newest complete snapshot needs.
 
-use weir_io::{Backing, Buf, Driver, Errno, Source};
+use weir_io::{Backing, Buf, Driver, Errno};
 
 use super::checkpoint::Checkpoint;
-use super::cold::{KIND_CHUNK_WRITE, token};
 use super::shard::Shard;
 use super::voice::Voice;
-use crate::base::limits::{EXPIRY_SCAN_MS, INDEX_CHUNK};
+use crate::base::limits::EXPIRY_SCAN_MS;
 use crate::broker::{Effect, Meta, ParkId, SnapshotCursor};
 use crate::commitlog::Retention;
 use crate::queue::ChunkRef;
 
-/// Index chunk writes in flight.
-const CHUNK_WRITES_MAX: usize = 32;
 /// A checkpoint is due after this much log.
 const CHECKPOINT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// A checkpoint is due this long after the last one, if anything was appended.
@@ -57,8 +54,6 @@ pub(super) struct Keeper {
     /// Begin of the newest complete and durable snapshot of this start; nothing from there on
     /// leaves.
     keep_from: u64,
-    writing: Vec<(u32, ChunkRef)>,
-    spare: Vec<Buf>,
     trim: Option<u32>,
     last_checkpoint_ns: u64,
     next_disk_ns: u64,
@@ -84,9 +79,7 @@ impl Keeper {
             snapshot: None,
             snapshot_ends: Vec::new(),
             keep_from: 0,
-            writing: Vec::new(),
-            spare: Vec::new(),
-            trim: None,
+            trim: Some(0),
             last_checkpoint_ns: now_ns,
             next_disk_ns: 0,
             next_scan_ns: 0,
@@ -154,7 +147,7 @@ impl Shard {
             let now_ms = self.now_ms();
             self.broker.membership.expire(now_ms, &mut self.keeper.effects);
         }
-        self.checkpoint_if_due();
+        self.checkpoint_if_due(driver);
     }
 
     /// Members to be told that their group changed, since the last call.
@@ -165,9 +158,9 @@ impl Shard {
     /// Bounded background work of every turn.
     pub(super) fn background(&mut self, driver: &mut Driver) {
         self.write_gathered(driver);
-        self.write_index(driver);
-        self.trim_some(driver);
         let durable = self.log.watermarks().durable;
+        self.index_writer.gather(driver, &mut self.broker.queues, durable, self.now_ns);
+        self.trim_some(driver);
         let keep_from = &mut self.keeper.keep_from;
         self.keeper.snapshot_ends.retain(|(end, begin)| {
             let done = *end <= durable;
@@ -178,47 +171,31 @@ impl Shard {
         });
     }
 
-    /// Hands full chunks of the index to the device.
-    fn write_index(&mut self, driver: &mut Driver) {
-        let durable = self.log.watermarks().durable;
-        while self.keeper.writing.len() < CHUNK_WRITES_MAX {
-            let Some((chunk, bytes)) = self.broker.queues.dirty(durable) else { break };
-            let mut buf = self.keeper.spare.pop().unwrap_or_else(|| Buf::new(INDEX_CHUNK));
-            buf.copy_from_slice(bytes);
-            let offset = u64::from(chunk.slot) * INDEX_CHUNK as u64;
-            let token = token(KIND_CHUNK_WRITE, u64::from(chunk.slot));
-            driver.write(self.index, offset, Source::Buf(buf), false, token);
-            self.keeper.writing.push((chunk.slot, chunk));
+    /// An index write that began at slot `first` ended.
+    pub(super) fn chunks_written(
+        &mut self,
+        first: u32,
+        buf: Option<Buf>,
+        result: Result<(), Errno>,
+    ) {
+        self.index_writer.landed(&mut self.broker.queues, first, buf, result);
+        if let Err(errno) = result {
+            self.voice.say("index-write-failed", &format_args!("{errno}"));
         }
     }
 
-    /// A chunk was written.
-    pub(super) fn chunk_written(&mut self, slot: u32, buf: Option<Buf>, result: Result<(), Errno>) {
-        self.keeper.spare.extend(buf);
-        let Some(at) = self.keeper.writing.iter().position(|(writing, _)| *writing == slot) else {
-            return;
-        };
-        let (_, chunk) = self.keeper.writing.swap_remove(at);
-        match result {
-            Ok(()) => self.broker.queues.written(chunk),
-            Err(errno) => {
-                self.broker.queues.not_written(chunk);
-                self.voice.say("index-write-failed", &format_args!("{errno}"));
-            }
-        }
-    }
-
-    fn checkpoint_if_due(&mut self) {
+    fn checkpoint_if_due(&mut self, driver: &mut Driver) {
         let behind = self.log.watermarks().appended - self.checkpoints.position;
         let long_ago = self.now_ns.saturating_sub(self.keeper.last_checkpoint_ns);
         let due =
             behind >= CHECKPOINT_EVERY_BYTES || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
         if due && self.checkpoints.is_idle() && self.fenced().is_none() {
-            self.begin_checkpoint();
+            self.begin_checkpoint(driver);
         }
     }
 
-    fn begin_checkpoint(&mut self) {
+    fn begin_checkpoint(&mut self, driver: &mut Driver) {
+        self.write_offsets(driver);
         self.keeper.last_checkpoint_ns = self.now_ns;
         let log = self.log.image();
         let broker = self.broker.image(log.position);
@@ -321,13 +298,8 @@ impl Shard {
 
     /// Ends the shard: everything durable, a checkpoint at the log's end, staging memory removed.
     pub fn close(&mut self, driver: &mut Driver) -> Result<(), Errno> {
-        while self.broker.offsets.has_dirty() && self.fenced().is_none() {
-            self.keeper.offsets_due_ns = 0;
-            self.write_gathered(driver);
-            self.settle(driver)?;
-        }
         self.settle(driver)?;
-        self.begin_checkpoint();
+        self.begin_checkpoint(driver);
         self.settle(driver)?;
         driver.staging_remove(&self.options.log.staging_name)
     }

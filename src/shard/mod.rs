@@ -10,6 +10,7 @@ mod change;
 mod checkpoint;
 mod cold;
 mod fetch;
+mod index;
 mod keep;
 mod open;
 mod pending;

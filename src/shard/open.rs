@@ -11,6 +11,7 @@ use weir_io::{Buf, Driver, Errno, File, Memory, OpenMode};
 
 use super::checkpoint::{self, Checkpoint, Checkpoints};
 use super::cold::Cold;
+use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::pending::Pending;
 use super::shard::Shard;
@@ -108,6 +109,7 @@ impl Shard {
             voice,
             log,
             index,
+            index_writer: IndexWriter::new(index, driver.file_len(index).unwrap_or(0)),
             pending: Pending::new(),
             cold: Cold::default(),
             checkpoints: Checkpoints::new(dir, loaded),

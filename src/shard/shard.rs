@@ -10,6 +10,7 @@ use weir_io::{Driver, Errno, Event, File};
 
 use super::checkpoint::Checkpoints;
 use super::cold::{Cold, KIND_CHUNK, KIND_CHUNK_WRITE, KIND_WINDOW, split};
+use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::open::ShardOptions;
 use super::pending::{Pending, Ready};
@@ -28,6 +29,7 @@ pub struct Shard {
     pub(super) log: Log,
     /// The consume queues' cold chunks, one per slot of 4096 bytes.
     pub(super) index: File,
+    pub(super) index_writer: IndexWriter,
     pub(super) pending: Pending,
     pub(super) cold: Cold,
     pub(super) checkpoints: Checkpoints,
@@ -148,7 +150,7 @@ impl Shard {
                 _ => {}
             },
             Event::Written { token, result, buf } if split(token).0 == KIND_CHUNK_WRITE => {
-                self.chunk_written(split(token).1 as u32, buf, result);
+                self.chunks_written(split(token).1 as u32, buf, result);
             }
             event => match self.checkpoints.on_event(driver, &event) {
                 Ok(true) => self.broker.queues.checkpointed(),

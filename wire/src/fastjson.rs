@@ -4,6 +4,8 @@
 //! not quoted** (`{0:"a"}`, `{{"queueId":0}:1}`): stock clients read no other form. Read: that
 //! and standard JSON. Nothing here is on the path of a message.
 
+mod lenient;
+
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
@@ -155,14 +157,14 @@ impl<'o> Object<'o> {
     }
 }
 
-/// Reads a body, standard JSON or Fastjson's. Members that are null count as missing, as they do
-/// in Java; unknown ones are ignored. `what` names the body in the error.
+/// Reads a body, standard JSON or Fastjson's. As in Java, members that are null count as missing,
+/// unknown ones are ignored, and numbers may stand in quotes (the C++ client's do). `what` names
+/// the body in the error.
 pub fn read<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, FieldError> {
     let wrong = FieldError::body(what);
     let standard = standard(body).ok_or(wrong)?;
-    let mut value: Value = serde_json::from_slice(&standard).map_err(|_| wrong)?;
-    drop_nulls(&mut value);
-    serde_json::from_value(value).map_err(|_| wrong)
+    let value: Value = serde_json::from_slice(&standard).map_err(|_| wrong)?;
+    T::deserialize(lenient::Lenient(value)).map_err(|_| wrong)
 }
 
 /// Appends `value` as standard JSON: for bodies without unquoted keys.
@@ -172,20 +174,6 @@ pub fn write<T: serde::Serialize>(out: &mut Vec<u8>, value: &T) {
         // Only a map with keys that are no text leads here, and no body of ours has one.
         debug_assert!(false, "a body that serializes");
         out.truncate(start);
-    }
-}
-
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Array(items) => {
-            items.retain(|item| !item.is_null());
-            items.iter_mut().for_each(drop_nulls);
-        }
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            members.values_mut().for_each(drop_nulls);
-        }
-        _ => {}
     }
 }
 
@@ -364,8 +352,39 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_null_count_as_missing() {
-        let value: Value = read(br#"{"a":null,"b":[null,1,{"c":null}]}"#, "body").unwrap();
-        assert_eq!(value, serde_json::json!({"b": [1, {}]}));
+    fn members_are_read_as_java_reads_them() {
+        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+        #[serde(default)]
+        struct Body {
+            number: i64,
+            small: i32,
+            yes: bool,
+            text: String,
+            list: Vec<i32>,
+            map: std::collections::BTreeMap<i64, String>,
+            maybe: Option<i32>,
+        }
+        let full = Body {
+            number: -7,
+            small: 3,
+            yes: true,
+            text: "12".into(),
+            list: vec![1, 2],
+            map: [(5, "x".into())].into(),
+            maybe: Some(4),
+        };
+        for body in [
+            r#"{"number":-7,"small":3,"yes":true,"text":"12","list":[1,2],"map":{5:"x"},"maybe":4}"#,
+            r#"{"number":"-7","small":"3","yes":"true","text":12,"list":["1",null,2],
+                "map":{"5":"x","6":null},"maybe":"4","more":{"a":[]}}"#,
+        ] {
+            assert_eq!(read::<Body>(body.as_bytes(), "body"), Ok(full.clone()), "{body}");
+        }
+        let nulls = r#"{"number":null,"yes":null,"text":null,"list":null,"map":null,"maybe":null}"#;
+        assert_eq!(read::<Body>(nulls.as_bytes(), "body"), Ok(Body::default()));
+        for body in [r#"{"number":"x"}"#, r#"{"small":3000000000}"#, r#"{"list":{}}"#, "[]", "1"] {
+            let error = read::<Body>(body.as_bytes(), "body").unwrap_err();
+            assert_eq!(error.to_string(), "the body is not a body", "{body}");
+        }
     }
 }

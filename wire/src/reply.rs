@@ -167,7 +167,9 @@ impl<'o> Writer<'o> {
                 } else {
                     self.out.extend_from_slice(b",\"");
                 }
-                escape(self.out, key.as_bytes());
+                // Names are ours; none needs an escape sequence.
+                debug_assert_eq!(swar::must_escape(key.as_bytes(), 0), None);
+                self.out.extend_from_slice(key.as_bytes());
                 self.out.extend_from_slice(b"\":\"");
             }
             Codec::Binary => {

@@ -49,6 +49,12 @@ pub(crate) fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
     )
 }
 
+/// Position of the next `\` at or after `at`.
+#[inline]
+pub(crate) fn backslash(bytes: &[u8], at: usize) -> Option<usize> {
+    find(bytes, at, |word| equal(word, b'\\'), |byte| byte == b'\\')
+}
+
 /// Position of the next `\`, 0x00, 0x01 or 0x02 at or after `at`.
 #[inline]
 pub(crate) fn backslash_or_separator(bytes: &[u8], at: usize) -> Option<usize> {
@@ -86,6 +92,7 @@ mod tests {
                         let separator = byte == b'\\' || byte < 3;
                         assert_eq!(backslash_or_separator(&bytes, 0), expect(separator), "{byte}");
                         let escape = quote || byte < 0x20;
+                        assert_eq!(backslash(&bytes, 0), expect(byte == b'\\'), "{byte}");
                         assert_eq!(must_escape(&bytes, 0), expect(escape), "{byte}");
                         assert_eq!(must_escape(&bytes, place + 1), None);
                     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::inode::{Inode, Odds};
-use super::names::{Entry, Names};
+use super::names::Names;
 use super::random::Random;
 use crate::driver::{Errno, OpenMode};
 
@@ -260,10 +260,5 @@ impl Disk {
     /// All files with their inodes, in the order of their names.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, &Inode)> {
         self.names.live_files().filter_map(|(path, id)| Some((path, self.inodes.get(&id)?)))
-    }
-
-    /// Whether `path` is a directory.
-    pub(crate) fn is_dir(&self, path: &Path) -> bool {
-        self.names.get(path) == Some(Entry::Dir)
     }
 }

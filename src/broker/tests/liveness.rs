@@ -37,7 +37,7 @@ const TAGS: [&str; 3] = ["a", "b", "c"];
 impl Scene {
     fn new(seed: u64) -> Scene {
         let mut world = World::new();
-        let attributes = if seed % 2 == 0 { "+flush.disk.type=SYNC_FLUSH" } else { "" };
+        let attributes = if seed.is_multiple_of(2) { "+flush.disk.type=SYNC_FLUSH" } else { "" };
         let meta = world.broker.plan_topic(&TopicChange { attributes, ..change("T") });
         world.change(&meta.unwrap().unwrap());
         world.group("g");

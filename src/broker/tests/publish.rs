@@ -53,6 +53,7 @@ fn a_refused_message_gets_rocketmqs_code_and_text_with_the_value_and_the_limit()
             26,
             "subscription group not exist, lonely",
         ),
+        (SendRequest { topic: "%RETRY%none", ..base }, 26, "subscription group not exist, none"),
         (SendRequest { body: &big, ..base }, 13, "the message is illegal, maybe msg body or"),
         (SendRequest { body: &big, ..base }, 13, "The body has 4194305B, allowed are 1 to 4194304"),
         (SendRequest { body: b"", ..base }, 13, "The body has 0B"),

@@ -8,9 +8,15 @@
 #[inline]
 pub(crate) fn escape(raw: &[u8]) -> Option<(char, usize)> {
     // Property separators are nearly all there is.
-    if let [b'\\', b'u', b'0', b'0', b'0', digit @ b'0'..=b'9', ..] = raw {
+    if let Some([front @ .., digit @ b'0'..=b'9']) = raw.first_chunk::<6>()
+        && front == b"\\u000"
+    {
         return Some((char::from(digit - b'0'), 6));
     }
+    other(raw)
+}
+
+fn other(raw: &[u8]) -> Option<(char, usize)> {
     let short = match raw.get(1)? {
         b'"' => '"',
         b'\\' => '\\',

@@ -40,12 +40,17 @@ impl<'a> Header<'a> {
         if bytes.len() > HEADER_MAX {
             return Err(HeaderError::Length { bytes: i32::MAX, limit: HEADER_MAX });
         }
-        let mut header = Header::empty(bytes);
-        match codec {
-            Codec::Json => json::parse(bytes, &mut header)?,
-            Codec::Binary => binary::parse(bytes, &mut header)?,
+        // Filled in where it is returned: a header is more than a kilobyte to copy.
+        let mut result = Ok(Header::empty(bytes));
+        if let Ok(header) = &mut result
+            && let Err(error) = match codec {
+                Codec::Json => json::parse(bytes, header),
+                Codec::Binary => binary::parse(bytes, header),
+            }
+        {
+            result = Err(error);
         }
-        Ok(header)
+        result
     }
 
     #[inline]

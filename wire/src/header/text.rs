@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::escape;
+use crate::swar;
 
 /// Borrowed text, which may hold escape sequences of JSON.
 #[derive(Clone, Copy)]
@@ -161,20 +162,19 @@ impl<'a> Text<'a> {
         if !self.is_escaped() {
             return take(self.raw);
         }
-        let mut rest = self.raw;
-        while let Some(at) = memchr::memchr(b'\\', rest) {
-            let (run, after) = rest.split_at(at);
-            take(run);
+        let mut done = 0;
+        while let Some(at) = swar::backslash(self.raw, done) {
+            take(self.raw.get(done..at).unwrap_or(&[]));
             // Checked when the text was made; were it not, this ends without a panic.
-            let Some((character, len)) = escape(after) else { break };
+            let Some((character, len)) = self.raw.get(at..).and_then(escape) else { break };
             if character.is_ascii() {
                 take(&[character as u8]);
             } else {
                 take(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
-            rest = after.get(len..).unwrap_or(&[]);
+            done = at + len;
         }
-        take(rest);
+        take(self.raw.get(done..).unwrap_or(&[]));
     }
 }
 

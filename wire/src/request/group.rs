@@ -53,9 +53,9 @@ named_enum! {
     /// How waits between retries are chosen.
     RetryPolicyType {
         /// From a list, or the delay levels.
-        Customized = "CUSTOMIZED",
+        Customized = "CUSTOMIZED" | 1,
         /// Growing by a factor.
-        Exponential = "EXPONENTIAL",
+        Exponential = "EXPONENTIAL" | 0,
     }
 }
 

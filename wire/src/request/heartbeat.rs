@@ -19,11 +19,11 @@ named_enum! {
     /// How a client fetches.
     ConsumeType {
         /// Push: the client pulls for a listener.
-        Passively = "CONSUME_PASSIVELY",
+        Passively = "CONSUME_PASSIVELY" | 1,
         /// Pull: the application does.
-        Actively = "CONSUME_ACTIVELY",
+        Actively = "CONSUME_ACTIVELY" | 0,
         /// Pop.
-        Pop = "CONSUME_POP",
+        Pop = "CONSUME_POP" | 2,
     }
 }
 
@@ -31,9 +31,9 @@ named_enum! {
     /// How a group shares messages.
     MessageModel {
         /// Each message goes to one member.
-        Clustering = "CLUSTERING",
+        Clustering = "CLUSTERING" | 1,
         /// Each message goes to every member.
-        Broadcasting = "BROADCASTING",
+        Broadcasting = "BROADCASTING" | 0,
     }
 }
 
@@ -41,11 +41,11 @@ named_enum! {
     /// Where a group without offsets begins. The deprecated names mean the end too.
     ConsumeFromWhere {
         /// At the end.
-        LastOffset = "CONSUME_FROM_LAST_OFFSET",
+        LastOffset = "CONSUME_FROM_LAST_OFFSET" | 0,
         /// At the beginning.
-        FirstOffset = "CONSUME_FROM_FIRST_OFFSET",
+        FirstOffset = "CONSUME_FROM_FIRST_OFFSET" | 4,
         /// At a time the client knows.
-        Timestamp = "CONSUME_FROM_TIMESTAMP",
+        Timestamp = "CONSUME_FROM_TIMESTAMP" | 5,
     }
 }
 

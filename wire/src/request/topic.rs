@@ -19,9 +19,9 @@ named_enum! {
     /// How many tags a message may have.
     TopicFilterType {
         /// One.
-        SingleTag = "SINGLE_TAG",
+        SingleTag = "SINGLE_TAG" | 0,
         /// Several; not used in practice.
-        MultiTag = "MULTI_TAG",
+        MultiTag = "MULTI_TAG" | 1,
     }
 }
 

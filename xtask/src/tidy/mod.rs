@@ -8,6 +8,7 @@ mod blobs;
 mod breach;
 mod dependencies;
 mod documented;
+mod events;
 mod head;
 mod layers;
 mod markdown;

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use super::{
-    Breach, Tree, blobs, dependencies, documented, head, layers, markdown, names, places, protocol,
-    shape, words,
+    Breach, Tree, blobs, dependencies, documented, events, head, layers, markdown, names, places,
+    protocol, shape, words,
 };
 
 type Check = fn(&Tree) -> Vec<Breach>;
@@ -26,6 +26,7 @@ const CHECKS: &[Check] = &[
     places::host_calls,
     dependencies::rows,
     protocol::rows,
+    events::rows,
     markdown::pages,
     blobs::sizes,
 ];
