@@ -164,7 +164,7 @@ impl<'a> Life<'a> {
 
     /// The first record of a generation must be durable before anything is promised.
     fn take_office(&mut self) -> Result<(), End> {
-        if !self.append(32)? {
+        if !self.append()? {
             return Err(self.refused("its first record"));
         }
         self.settle()?;
@@ -198,8 +198,7 @@ impl<'a> Life<'a> {
         for _ in 0..turns {
             let burst = self.random.range(0..self.plan.burst + 1);
             for _ in 0..burst {
-                let len = self.random.skewed(16..self.plan.record_max) as usize;
-                if !self.append(len)? {
+                if !self.append()? {
                     break;
                 }
             }
@@ -210,7 +209,8 @@ impl<'a> Life<'a> {
     }
 
     /// Appends a record, if the log takes it.
-    fn append(&mut self, len: usize) -> Result<bool, End> {
+    fn append(&mut self) -> Result<bool, End> {
+        let len = self.random.skewed(self.plan.record_len.clone()) as usize;
         if self.log.can_take(len).is_err() {
             return Ok(false);
         }

@@ -3,6 +3,7 @@
 //! Sizes are small, so that segments roll and the staging ring wraps many times in one round.
 //! Never: a choice that is made anywhere else than here or in the streams of the round's seed.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use weir::commitlog::LogOptions;
@@ -38,8 +39,9 @@ pub struct Plan {
     pub lives: u32,
     /// Most records of one turn.
     pub burst: u64,
-    /// Longest record, bytes.
-    pub record_max: u64,
+    /// Record lengths, bytes. One length only makes blocks of two generations line up, so that a
+    /// stale one fits exactly where a lost one should be.
+    pub record_len: Range<u64>,
     /// Whether staging memory outlives a killed process.
     pub staging_survives: bool,
     /// Retention keeps this many bytes of files.
@@ -79,12 +81,17 @@ impl Plan {
         if random.range(0..8) == 0 {
             faults.slowness = random.range(2..30);
         }
+        let record_len = match random.range(0..4) {
+            0 => 100..101,
+            1 => 16..random.range(4096..400_000),
+            _ => 16..4096,
+        };
         Plan {
             seed,
             kind,
             lives: random.range(2..7) as u32,
-            burst: random.skewed(1..64),
-            record_max: if random.coin() { 4096 } else { random.range(4096..400_000) },
+            burst: if record_len.end == 101 { 1 } else { random.skewed(1..64) },
+            record_len,
             staging_survives: random.range(0..4) > 0,
             keep_bytes: segment_bytes * random.range(2..6),
             faults,

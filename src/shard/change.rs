@@ -131,7 +131,7 @@ impl Shard {
 
     /// Writes every changed offset, as far as the log has room.
     pub(super) fn write_offsets(&mut self, driver: &mut Driver) {
-        while self.broker.offsets.has_dirty() && self.log.can_take(256 * 1024).is_ok() {
+        while self.broker.offsets.has_dirty() && self.log.can_take(2 * SNAPSHOT_SLICE).is_ok() {
             let entries = self.broker.offsets.drain_dirty(OFFSETS_PER_RECORD);
             // An error here is the log's failure, which every other path reports.
             let _ = self.write(driver, &Meta::Offsets(entries));
@@ -146,7 +146,7 @@ impl Shard {
     }
 
     fn write_snapshot_slice(&mut self, driver: &mut Driver) {
-        if self.log.can_take(4 * SNAPSHOT_SLICE).is_err() {
+        if self.log.can_take(2 * SNAPSHOT_SLICE).is_err() {
             return;
         }
         let Some((mut cursor, began)) = self.keeper.snapshot.take() else { return };
@@ -154,7 +154,8 @@ impl Shard {
         let done = self.broker.snapshot_slice(&mut cursor, SNAPSHOT_SLICE, &mut metas);
         for meta in &metas {
             if self.write(driver, meta).is_err() {
-                return;
+                // Half a snapshot counts for nothing; the next one begins anew.
+                return self.begin_snapshot();
             }
         }
         if done {

@@ -21,8 +21,10 @@ const CHECKPOINT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 const CHECKPOINT_EVERY_NS: u64 = 60_000_000_000;
 /// Queues whose minimum is looked at per turn after a segment left.
 const TRIM_STEPS: u32 = 512;
-/// The disk is asked for its space this often.
-const DISK_EVERY_NS: u64 = 1_000_000_000;
+/// The disk is asked for its space, and old segments are looked for, this often.
+const DISK_EVERY_NS: u64 = 200_000_000;
+/// Segments forgotten per look.
+const SEGMENTS_PER_LOOK: usize = 4;
 /// A wall clock that moves this much against the monotonic one has jumped.
 const JUMP_MS: i64 = 600_000;
 /// Age decides nothing for this long after a jump.
@@ -247,15 +249,19 @@ impl Shard {
             keep_from: self.keeper.keep_from,
             forced: self.keeper.disk_full(),
         };
-        match self.log.expire(driver, rule) {
-            Ok(None) => {}
-            Ok(Some(position)) => {
-                self.cold.forget_below(self.log.min_segment());
-                self.keeper.trim = Some(0);
-                let why = format_args!("the log now begins at position {position}");
-                self.voice.say("segment-expired", &why);
+        for _ in 0..SEGMENTS_PER_LOOK {
+            match self.log.expire(driver, rule) {
+                Ok(None) => return,
+                Ok(Some(position)) => {
+                    self.cold.forget_below(self.log.min_segment());
+                    self.keeper.trim = Some(0);
+                    let why = format_args!("the log now begins at position {position}");
+                    self.voice.say("segment-expired", &why);
+                }
+                Err(errno) => {
+                    return self.voice.say("expiry-failed", &format_args!("{errno}"));
+                }
             }
-            Err(errno) => self.voice.say("expiry-failed", &format_args!("{errno}")),
         }
     }
 

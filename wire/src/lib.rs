@@ -18,4 +18,5 @@ pub mod reply;
 pub mod request;
 mod swar;
 
+/// The codes under the name that reads best in a path: `code::request::PULL_MESSAGE`.
 pub use codes as code;

@@ -143,7 +143,10 @@ final class Features {
                 heard = within(300, () -> consumers.stream().allMatch(c -> c.has(List.of(key))));
             }
             if (!heard) {
-                throw new IllegalStateException("a consumer never received from " + queue);
+                List<Integer> counts = new ArrayList<>();
+                consumers.forEach(c -> counts.add(c.received.get()));
+                throw new IllegalStateException("a consumer never received from " + queue
+                    + "; sent " + probes.size() + ", received " + counts);
             }
         }
         return probes;

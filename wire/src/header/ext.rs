@@ -3,7 +3,7 @@
 //! They are kept inline, because a list on the heap would cost more than reading the header, and
 //! as offsets, so that an empty table is all zeros. It never copies a field.
 
-use super::Text;
+use super::{NAME_MAX, Text};
 
 /// Most custom fields of a header. RocketMQ's largest request has below 30.
 pub const EXT_FIELDS_MAX: usize = 64;
@@ -118,15 +118,8 @@ impl<'a> Ext<'a> {
     #[inline]
     pub(crate) fn each(&self, mut take: impl FnMut(&[u8], Text<'a>)) {
         for (key, value) in self.iter() {
-            match key.as_plain_bytes() {
-                Some(name) => take(name, value),
-                None => {
-                    let mut buf = [0; 64];
-                    if let Some(name) = buf.get_mut(..key.unescaped_len()) {
-                        key.copy_unescaped(name);
-                        take(name, value);
-                    }
-                }
+            if let Some(name) = key.name(&mut [0; NAME_MAX]) {
+                take(name, value);
             }
         }
     }

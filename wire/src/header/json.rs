@@ -10,14 +10,12 @@
 //! has none of, such as spaces, is left to functions of its own.
 
 use super::ext::Span;
-use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, Header, HeaderError, Text, escape};
+use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, Header, HeaderError, NAME_MAX, Text, escape};
 use crate::codes::Language;
 use crate::swar;
 
 /// Deepest nesting of objects and arrays inside members that are skipped.
 pub const DEPTH_MAX: usize = 16;
-/// Longest name of a member or a language that is decoded.
-const NAME_MAX: usize = 32;
 
 /// Reads `bytes` into `header`.
 pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), HeaderError> {
@@ -217,17 +215,7 @@ fn slice(bytes: &[u8], span: Span) -> &[u8] {
 /// are none of ours.
 #[inline(always)]
 fn name<'b>(bytes: &'b [u8], span: Span, buf: &'b mut [u8; NAME_MAX]) -> &'b [u8] {
-    let raw = slice(bytes, span);
-    if span.len == span.plain_len {
-        return raw;
-    }
-    match buf.get_mut(..span.plain_len) {
-        Some(name) => {
-            Text::checked(raw, span.plain_len).copy_unescaped(name);
-            name
-        }
-        None => &[],
-    }
+    Text::checked(slice(bytes, span), span.plain_len).name(buf).unwrap_or(&[])
 }
 
 /// An `int`; returns the place behind it.

@@ -15,4 +15,5 @@ pub(crate) use escape::escape;
 pub use ext::{EXT_FIELDS_MAX, EXT_KEY_MAX, Ext, ExtIter};
 pub use json::DEPTH_MAX;
 pub use parsed::{FLAG_ONEWAY, FLAG_RESPONSE, FieldError, FieldProblem, Header, HeaderError};
+pub(crate) use text::NAME_MAX;
 pub use text::Text;

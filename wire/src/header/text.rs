@@ -12,6 +12,9 @@ use std::fmt;
 use super::escape;
 use crate::swar;
 
+/// Longest name that is decoded when somebody wrote it with escape sequences.
+pub(crate) const NAME_MAX: usize = 64;
+
 /// Borrowed text, which may hold escape sequences of JSON.
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
@@ -154,6 +157,21 @@ impl<'a> Text<'a> {
             return self.raw.eq_ignore_ascii_case(b"true");
         }
         self.plain_len == 4 && self.to_cow().eq_ignore_ascii_case("true")
+    }
+
+    /// The bytes of a name. One with escape sequences is decoded into `buf`; `None` when it is too
+    /// long for that, and so none of RocketMQ's.
+    #[inline(always)]
+    pub(crate) fn name<'b>(&self, buf: &'b mut [u8; NAME_MAX]) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        if !self.is_escaped() {
+            return Some(self.raw);
+        }
+        let name = buf.get_mut(..self.plain_len)?;
+        self.copy_unescaped(name);
+        Some(name)
     }
 
     /// Calls `take` with the pieces of the text it means, in order.

@@ -5,7 +5,7 @@
 //! empty value is not there; a value may hold 0x01; of two values of one name the last counts.
 //! Reading never allocates, also when the text is still in the JSON form it was sent in.
 
-use crate::header::{Text, escape};
+use crate::header::{NAME_MAX, Text, escape};
 use crate::swar;
 
 /// Ends a name.
@@ -237,9 +237,8 @@ impl<'a> Known<'a> {
         let mut known = Known::default();
         for (key, value) in pairs(text) {
             known.count += 1;
-            match key.as_plain_bytes() {
-                Some(name) => known.put(name, key, value),
-                None => known.put(key.to_cow().as_bytes(), key, value),
+            if let Some(name) = key.name(&mut [0; NAME_MAX]) {
+                known.put(name, key, value);
             }
         }
         known
