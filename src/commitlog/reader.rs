@@ -70,6 +70,7 @@ impl Log {
         let mut at = 0;
         while at < got {
             match self.check(cold, &window.buf[at..got], at) {
+                Ok(header) if header.start >= self.written || !window.follows(&header) => break,
                 Ok(header) => {
                     window.blocks.push((header.start, header.end(), at + BLOCK_HEADER));
                     at += header.disk_len();
@@ -95,6 +96,12 @@ impl Log {
 }
 
 impl Window {
+    /// Whether the block continues the last one. Where a write is in the air, a good-looking block
+    /// of an earlier generation may still stand.
+    fn follows(&self, header: &BlockHeader) -> bool {
+        self.blocks.last().is_none_or(|(_, end, _)| *end == header.start)
+    }
+
     /// The record bytes `[position, position + len)`, if this window holds them.
     pub fn record(&self, position: u64, len: usize) -> Option<&[u8]> {
         let after = self.blocks.partition_point(|(start, _, _)| *start <= position);

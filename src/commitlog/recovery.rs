@@ -22,7 +22,7 @@ use super::reader::{Damage, record_len};
 use super::scan::{Scan, Scanned};
 use super::segment::{self, Identity, SEGMENT_HEADER, Segment, SegmentMap};
 use super::staging::{CONTROL, Staging, remains, salvage};
-use crate::base::limits::{BLOCK_ALIGN, BLOCK_HEADER, BLOCK_MAX};
+use crate::base::limits::{BLOCK_ALIGN, BLOCK_HEADER, BLOCK_MAX, PREPARE_STEP};
 
 /// Called for every record in order: the driver, logical position and bytes. Returns the record's
 /// store time, milliseconds.
@@ -251,7 +251,13 @@ fn unused(
 ) -> Result<(), LogError> {
     let newest = names.iter().filter_map(|name| segment::number_of(name)).max();
     let path = segment::path(&options.dir, number);
-    if newest != Some(number) {
+    let mut page = Buf::new(BLOCK_ALIGN);
+    let got = driver
+        .read_now(file, SEGMENT_HEADER, &mut page)
+        .map_err(|e| LogError::Io("cannot read", path.clone(), e))?;
+    // A header is durable before the first block: a block of this very segment is somebody's data.
+    let used = BlockHeader::peek(&page[..got]).is_some_and(|block| block.segment == number);
+    if newest != Some(number) || used {
         let fault = super::block::BlockFault::NoHeader;
         return Err(LogError::Damage(Damage { segment: number, offset: 0, fault }, 0));
     }
@@ -311,16 +317,13 @@ impl Opening {
         sink: Sink<'_>,
     ) -> Result<(Log, Recovered), LogError> {
         let mut segments = VecDeque::new();
-        for (number, file, size) in self.found.drain(..) {
+        // From the newest down: a power cut in between must not leave a hole in the numbers.
+        for (number, file, size) in self.found.drain(..).rev() {
             let path = segment::path(&self.options.dir, number);
             match scanned.maps.iter().find(|map| map.number == number) {
                 Some(map) => {
-                    segments.push_back(Segment {
-                        prepared: map.end_offset,
-                        map: map.clone(),
-                        file,
-                        size,
-                    });
+                    let (map, prepared) = (map.clone(), map.end_offset);
+                    segments.push_front(Segment { map, file, size, prepared });
                 }
                 None => {
                     driver.close_file(file);
@@ -328,12 +331,7 @@ impl Opening {
                 }
             }
         }
-        // What a killed process left in the device's cache is promised from now on. A checkpoint
-        // was only written when all before its position was durable.
-        for segment in segments.iter().filter(|segment| segment.map.end > scanned.resumed_at) {
-            let path = segment::path(&self.options.dir, segment.map.number);
-            driver.sync_now(segment.file).map_err(|e| LogError::Io("cannot flush", path, e))?;
-        }
+        self.settle(driver, &segments, scanned.durable)?;
         let bytes = self.salvage(driver, &scanned)?;
         let generation = scanned.generation + 1;
         let mut replay = Replay {
@@ -361,6 +359,37 @@ impl Opening {
         Ok((log, self.report))
     }
 
+    /// Makes what was found durable, names included. The tail beyond the last known watermark is
+    /// written again first: a flush that failed in the dead process left pages that count as
+    /// clean, and no later flush would cover them.
+    fn settle(
+        &self,
+        driver: &mut Driver,
+        segments: &VecDeque<Segment>,
+        durable: u64,
+    ) -> Result<(), LogError> {
+        let dir = &self.options.dir;
+        let active = segments.back().map(|segment| segment.map.number);
+        for segment in segments {
+            // The active one may be empty, with a header that was never flushed.
+            if segment.map.end <= durable && Some(segment.map.number) != active {
+                continue;
+            }
+            let header = segment::header_page(self.identity, segment.map.number, segment.size);
+            let path = segment::path(dir, segment.map.number);
+            driver
+                .write_now(segment.file, 0, &header)
+                .and_then(|()| rewrite(driver, segment, durable))
+                .and_then(|()| driver.sync_now(segment.file))
+                .map_err(|e| LogError::Io("cannot make durable", path, e))?;
+        }
+        // A killed process may have made files, or the directory, without syncing their names.
+        for dir in dir.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+            driver.sync_dir(dir).map_err(|e| LogError::Io("cannot flush", dir.to_owned(), e))?;
+        }
+        Ok(())
+    }
+
     /// The whole records that only the staging memory of the killed process has.
     fn salvage(&self, driver: &mut Driver, scanned: &Scanned) -> Result<Vec<u8>, LogError> {
         let (region, survives) = open_staging(driver, &self.options)?;
@@ -378,6 +407,25 @@ impl Opening {
         bytes.truncate(whole);
         Ok(bytes)
     }
+}
+
+/// Writes the blocks from that of position `from` on once more, as they stand.
+fn rewrite(driver: &mut Driver, segment: &Segment, from: u64) -> Result<(), Errno> {
+    if from >= segment.map.end {
+        return Ok(());
+    }
+    let mut at = segment.map.window(from).map_or(SEGMENT_HEADER, |(offset, _)| offset);
+    let mut buf = Buf::new(PREPARE_STEP);
+    while at < segment.map.end_offset {
+        let left = usize::try_from(segment.map.end_offset - at).unwrap_or(PREPARE_STEP);
+        let piece = &mut buf[..left.min(PREPARE_STEP)];
+        if driver.read_now(segment.file, at, piece)? < piece.len() {
+            return Err(Errno::IO);
+        }
+        driver.write_now(segment.file, at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// Writes salvaged records behind the end, at the positions they were promised at.
@@ -449,6 +497,10 @@ impl Replay<'_> {
         let io = |e| LogError::Io("cannot make", path.clone(), e);
         let mode = OpenMode { create: true, write: true, direct: true };
         let file = driver.open(&path, mode).map_err(io)?;
+        let patience = Duration::from_millis(self.options.lock_patience_ms);
+        if !driver.lock(file, patience).map_err(io)? {
+            return Err(LogError::InUse(path));
+        }
         driver.allocate(file, self.options.segment_bytes).map_err(io)?;
         let size = self.options.segment_bytes;
         let page = segment::header_page(self.identity, number, size);

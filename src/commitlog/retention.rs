@@ -35,7 +35,9 @@ impl Log {
     /// Forgets at most one segment. Returns the new first position when one left.
     pub fn expire(&mut self, driver: &mut Driver, rule: Retention) -> Result<Option<u64>, Errno> {
         let Some(oldest) = self.segments.front() else { return Ok(None) };
-        let pinned = oldest.map.end > rule.keep_from || self.segments.len() < 2;
+        // The next segment must have a durable block: it tells a restart where the log begins.
+        let next_base = self.segments.get(1).map_or(u64::MAX, |next| next.map.base);
+        let pinned = oldest.map.end > rule.keep_from || self.marks.durable <= next_base;
         if pinned || oldest.map.end > self.marks.durable {
             return Ok(None);
         }

@@ -29,8 +29,8 @@ pub(crate) struct Scanned {
     pub generation: u64,
     /// Generation of the last block that was not replayed from staging.
     pub served_generation: u64,
-    /// Logical position the walk began at; 0 without a checkpoint.
-    pub resumed_at: u64,
+    /// Highest durable watermark that a good block, or the checkpoint's position, tells of.
+    pub durable: u64,
     /// Bytes of blocks beyond the end.
     pub torn_bytes: u64,
     /// Newest store time.
@@ -45,7 +45,7 @@ pub(crate) struct Scan<'a> {
     generation: u64,
     served_generation: u64,
     newest_ms: i64,
-    resumed_at: u64,
+    durable: u64,
     /// The first block's start is taken as it is: older segments left.
     anchored: bool,
     window: Window,
@@ -80,7 +80,7 @@ impl<'a> Scan<'a> {
             generation: 0,
             served_generation: 0,
             newest_ms: 0,
-            resumed_at: 0,
+            durable: 0,
             anchored: false,
             window,
         };
@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
             scan.generation = image.generation;
             scan.served_generation = image.generation;
             scan.newest_ms = image.newest_ms;
-            scan.resumed_at = image.position;
+            scan.durable = image.position;
             scan.anchored = true;
         } else if let Some((number, ..)) = files.first() {
             scan.maps.push(SegmentMap::new(*number, 0));
@@ -142,6 +142,7 @@ impl<'a> Scan<'a> {
         map.add(header.start, header.end(), offset, header.disk_len() as u64);
         let mut newest_ms = map.newest_ms;
         self.generation = header.generation;
+        self.durable = self.durable.max(header.durable_upto);
         if header.flags & super::block::FLAG_REPLAYED == 0 {
             self.served_generation = header.generation;
         }
@@ -165,7 +166,8 @@ impl<'a> Scan<'a> {
 
     /// Goes on in the next segment when its first block continues the log.
     fn step_over(&mut self, driver: &mut Driver, number: u32) -> Result<bool, LogError> {
-        if !self.files.iter().any(|(n, ..)| *n == number + 1) {
+        // The first segment kept begins with a durable block, which says where the log begins.
+        if !self.anchored || !self.files.iter().any(|(n, ..)| *n == number + 1) {
             return Ok(false);
         }
         let Place::Good(header) = self.place(driver, number + 1, SEGMENT_HEADER)? else {
@@ -208,7 +210,7 @@ impl<'a> Scan<'a> {
             maps: std::mem::take(&mut self.maps),
             generation: self.generation,
             served_generation: self.served_generation,
-            resumed_at: self.resumed_at,
+            durable: self.durable,
             torn_bytes,
             newest_ms: self.newest_ms,
         })

@@ -374,7 +374,8 @@ mod tests {
             maybe: Some(4),
         };
         for body in [
-            r#"{"number":-7,"small":3,"yes":true,"text":"12","list":[1,2],"map":{5:"x"},"maybe":4}"#,
+            r#"{"number":-7,"small":3,"yes":true,"text":"12","list":[1,2],
+                "map":{5:"x"},"maybe":4}"#,
             r#"{"number":"-7","small":"3","yes":"true","text":12,"list":["1",null,2],
                 "map":{"5":"x","6":null},"maybe":"4","more":{"a":[]}}"#,
         ] {

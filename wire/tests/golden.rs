@@ -6,6 +6,8 @@
 //! Format: lines `# key: value`, then one frame a line in hex, after `> ` when the client sent it
 //! and after `< ` when it received it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may say so by a panic")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,8 @@
 //! Ignored, because a figure is no assertion: run it with
 //! `cargo test --release -p weir-wire --test measure -- --ignored --nocapture`. It never fails.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may say so by a panic")]
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -107,50 +109,57 @@ fn send_reply(out: &mut Vec<u8>, codec: Codec) {
 fn cost_of_the_paths_of_a_message() {
     let body = [7u8; 1024];
     for codec in [Codec::Json, Codec::Binary] {
-        let bytes = send_frame(codec, &body);
-        let frame = Frame::parse(&bytes).unwrap();
-        println!("{codec:?} send, header of {} bytes", frame.header.len());
-        best("  header", || {
-            black_box(Header::parse(codec, black_box(frame.header)).unwrap().opaque);
-        });
-        best("  frame + header + fields", || {
-            let frame = Frame::parse(black_box(&bytes)).unwrap();
-            let header = Header::parse(frame.codec, frame.header).unwrap();
-            black_box(SendHeader::parse(&header).unwrap());
-        });
-        let header = Header::parse(codec, frame.header).unwrap();
-        best("  fields", || {
-            black_box(SendHeader::parse(black_box(&header)).unwrap());
-        });
-        let send = SendHeader::parse(&header).unwrap();
-        best("  properties", || {
-            black_box(Known::scan(black_box(send.properties)).tags_code());
-        });
-        let mut record = vec![0; 4096];
-        best("  record of 1 KiB", || {
-            let fields = fields(black_box(&send), &body);
+        send_path(codec, &body);
+    }
+    pull_path();
+    records(&body);
+}
+
+fn send_path(codec: Codec, body: &[u8]) {
+    let bytes = send_frame(codec, body);
+    let frame = Frame::parse(&bytes).unwrap();
+    println!("{codec:?} send, header of {} bytes", frame.header.len());
+    best("  header", || {
+        black_box(Header::parse(codec, black_box(frame.header)).unwrap().opaque);
+    });
+    best("  frame + header + fields", || {
+        let frame = Frame::parse(black_box(&bytes)).unwrap();
+        let header = Header::parse(frame.codec, frame.header).unwrap();
+        black_box(SendHeader::parse(&header).unwrap());
+    });
+    let header = Header::parse(codec, frame.header).unwrap();
+    best("  fields", || {
+        black_box(SendHeader::parse(black_box(&header)).unwrap());
+    });
+    let send = SendHeader::parse(&header).unwrap();
+    best("  properties", || {
+        black_box(Known::scan(black_box(send.properties)).tags_code());
+    });
+    let mut record = vec![0; 4096];
+    for body in [body, &body[..16]] {
+        best(&format!("  record of {} bytes", body.len()), || {
+            let fields = fields(black_box(&send), body);
             black_box(fields.encode_into(&mut record));
-        });
-        best("  record of 16 bytes", || {
-            let fields = fields(black_box(&send), &body[..16]);
-            black_box(fields.encode_into(&mut record));
-        });
-        let mut out = Vec::with_capacity(4096);
-        best("  answer", || {
-            out.clear();
-            send_reply(black_box(&mut out), codec);
-        });
-        best("  all of it, without the record", || {
-            let frame = Frame::parse(black_box(&bytes)).unwrap();
-            let header = Header::parse(frame.codec, frame.header).unwrap();
-            let send = SendHeader::parse(&header).unwrap();
-            black_box(Known::scan(send.properties).tags_code());
-            out.clear();
-            send_reply(black_box(&mut out), codec);
         });
     }
+    let mut out = Vec::with_capacity(4096);
+    best("  answer", || {
+        out.clear();
+        send_reply(black_box(&mut out), codec);
+    });
+    best("  all of it, without the record", || {
+        let frame = Frame::parse(black_box(&bytes)).unwrap();
+        let header = Header::parse(frame.codec, frame.header).unwrap();
+        let send = SendHeader::parse(&header).unwrap();
+        black_box(Known::scan(send.properties).tags_code());
+        out.clear();
+        send_reply(black_box(&mut out), codec);
+    });
+}
+
+fn pull_path() {
     let bytes = pull_frame();
-    println!("Json pull");
+    println!("Json pull, frame of {} bytes", bytes.len());
     best("  frame + header + fields", || {
         let frame = Frame::parse(black_box(&bytes)).unwrap();
         let header = Header::parse(frame.codec, frame.header).unwrap();
@@ -167,17 +176,21 @@ fn cost_of_the_paths_of_a_message() {
             .ext_int("maxOffset", 123_999_999)
             .finish_body(65_536);
     });
-    let frame = send_frame(Codec::Json, &body);
-    let frame = Frame::parse(&frame).unwrap();
+}
+
+fn records(body: &[u8]) {
+    let bytes = send_frame(Codec::Json, body);
+    let frame = Frame::parse(&bytes).unwrap();
     let header = Header::parse(frame.codec, frame.header).unwrap();
     let send = SendHeader::parse(&header).unwrap();
     let mut record = vec![0; 4096];
     let len = fields(&send, &body[..100]).encode_into(&mut record);
-    best("  record checked", || {
+    println!("Records of {len} bytes");
+    best("  one checked", || {
         black_box(Record::parse(black_box(&record[..len])).unwrap());
     });
     let batch = record[..len].repeat(32);
-    best("  32 records split", || {
+    best("  32 split", || {
         black_box(Records::new(black_box(&batch)).filter(Result::is_ok).count());
     });
 }

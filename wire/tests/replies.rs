@@ -2,6 +2,8 @@
 //!
 //! Clients of every kind read these bytes; none may find half a frame or a wrong length.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may say so by a panic")]
+
 use serde_json::Value;
 use weir_wire::codes::{request, response};
 use weir_wire::frame::{Codec, Frame, HEADER_MAX, Split, split};

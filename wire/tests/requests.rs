@@ -2,6 +2,8 @@
 //!
 //! The texts are what stock clients send and read; a changed spelling fails here first.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may say so by a panic")]
+
 use std::collections::BTreeMap;
 
 use weir_wire::codes::request;
@@ -62,6 +64,11 @@ fn mandatory<T>(
             }
         });
     }
+}
+
+/// JSON that is broken over lines, in one.
+fn joined(lines: &str) -> String {
+    lines.lines().map(str::trim_start).collect()
 }
 
 fn text(out: Vec<u8>) -> String {
@@ -236,8 +243,16 @@ fn headers_say_which_of_their_fields_is_missing() {
 
 #[test]
 fn heartbeats_of_every_client_are_read() {
-    let java = br#"{"clientID":"ip@inst","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"g","messageModel":"BROADCASTING","subscriptionDataSet":[{"classFilterMode":false,"codeSet":[2598919],"expressionType":"TAG","subString":"TagA","subVersion":1690000000000,"tagsSet":["TagA"],"topic":"T"}],"unitMode":false}],"heartbeatFingerprint":7,"producerDataSet":[{"groupName":"p"}],"withoutSub":true}"#;
-    let beat = HeartbeatData::parse(java).unwrap();
+    let java = joined(
+        r#"{"clientID":"ip@inst",
+        "consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET",
+        "consumeType":"CONSUME_PASSIVELY","groupName":"g","messageModel":"BROADCASTING",
+        "subscriptionDataSet":[{"classFilterMode":false,"codeSet":[2598919],
+        "expressionType":"TAG","subString":"TagA","subVersion":1690000000000,"tagsSet":["TagA"],
+        "topic":"T"}],"unitMode":false}],"heartbeatFingerprint":7,
+        "producerDataSet":[{"groupName":"p"}],"withoutSub":true}"#,
+    );
+    let beat = HeartbeatData::parse(java.as_bytes()).unwrap();
     assert_eq!((beat.client_id.as_str(), beat.heartbeat_fingerprint), ("ip@inst", 7));
     assert!(beat.without_sub && beat.producer_data_set[0].group_name == "p");
     let group = &beat.consumer_data_set[0];
@@ -246,12 +261,17 @@ fn heartbeats_of_every_client_are_read() {
     assert_eq!(group.subscription_data_set[0].code_set, [2_598_919]);
     let mut again = Vec::new();
     beat.write(&mut again);
-    assert_eq!(text(again), text(java.to_vec()));
+    assert_eq!(text(again), java);
 
     // Go: codes as text, null sets. C++: numbers for names, numbers in quotes, a line end.
-    let odd = br#"{"clientID":"c","consumerDataSet":[{"consumeFromWhere":5,"consumeType":0,"groupName":"g","messageModel":0,"subscriptionDataSet":[{"codeSet":["2598919","x",5,null],"tagsSet":null,"subString":"*","subVersion":"1795250523083","topic":"T","expressionType":null}]},{"groupName":"h","consumeType":"CONSUME_LATER","subscriptionDataSet":null,"messageModel":9}],"producerDataSet":null}
-"#;
-    let beat = HeartbeatData::parse(odd).unwrap();
+    let odd = joined(
+        r#"{"clientID":"c","consumerDataSet":[{"consumeFromWhere":5,"consumeType":0,
+        "groupName":"g","messageModel":0,"subscriptionDataSet":[{"codeSet":["2598919",
+        "x",5,null],"tagsSet":null,"subString":"*","subVersion":"1795250523083","topic":"T",
+        "expressionType":null}]},{"groupName":"h","consumeType":"CONSUME_LATER",
+        "subscriptionDataSet":null,"messageModel":9}],"producerDataSet":null}"#,
+    );
+    let beat = HeartbeatData::parse(format!("{odd}\n").as_bytes()).unwrap();
     let [first, second] = &beat.consumer_data_set[..] else { panic!("{beat:?}") };
     assert_eq!(first.consume_type, ConsumeType::Actively);
     assert_eq!(first.message_model, MessageModel::Broadcasting);
@@ -269,11 +289,19 @@ fn heartbeats_of_every_client_are_read() {
 #[test]
 fn bodies_of_clients_are_read() {
     let check = client_config::CheckClientConfig::parse(
-        br#"{"clientId":"c","group":"g","namespace":null,"subscriptionData":{"topic":"T","subString":"a > 1","expressionType":"SQL92"}}"#,
+        joined(
+            r#"{"clientId":"c","group":"g","namespace":null,"subscriptionData":{"topic":"T",
+            "subString":"a > 1","expressionType":"SQL92"}}"#,
+        )
+        .as_bytes(),
     );
     assert_eq!(check.unwrap().subscription_data.expression_type, "SQL92");
     let lock = LockBatch::parse(
-        br#"{"clientId":"c","consumerGroup":"g","mqSet":[{"brokerName":"b","queueId":2,"topic":"T"}],"onlyThisBroker":false}"#,
+        joined(
+            r#"{"clientId":"c","consumerGroup":"g","mqSet":[{"brokerName":"b","queueId":2,
+            "topic":"T"}],"onlyThisBroker":false}"#,
+        )
+        .as_bytes(),
     )
     .unwrap();
     let mut out = Vec::new();
@@ -299,7 +327,12 @@ fn routes_are_written_in_both_dialects_and_read_back() {
             write_queue_nums: 4,
         }],
     };
-    let old = r#"{"brokerDatas":[{"brokerAddrs":{0:"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"DefaultCluster","enableActingMaster":false}],"filterServerTable":{},"queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":4,"topicSysFlag":0,"writeQueueNums":4}]}"#;
+    let old = joined(
+        r#"{"brokerDatas":[{"brokerAddrs":{0:"10.0.0.1:10911"},"brokerName":"broker-a",
+        "cluster":"DefaultCluster","enableActingMaster":false}],"filterServerTable":{},
+        "queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":4,"topicSysFlag":0,
+        "writeQueueNums":4}]}"#,
+    );
     for (dialect, expect) in
         [(Dialect::Fastjson, old.to_owned()), (Dialect::Standard, old.replace("{0:", "{\"0\":"))]
     {
@@ -338,7 +371,10 @@ fn clusters_and_lists_are_written_and_read_back() {
     };
     let mut out = Vec::new();
     cluster.write(&mut out);
-    let expect = r#"{"brokerAddrTable":{"x":{"brokerAddrs":{0:"a:1",1:"b:2"},"brokerName":"x","cluster":"C","enableActingMaster":false}},"clusterAddrTable":{"C":["x"]}}"#;
+    let expect = joined(
+        r#"{"brokerAddrTable":{"x":{"brokerAddrs":{0:"a:1",1:"b:2"},"brokerName":"x","cluster":"C",
+        "enableActingMaster":false}},"clusterAddrTable":{"C":["x"]}}"#,
+    );
     assert_eq!(text(out.clone()), expect);
     assert_eq!(ClusterInfo::parse(&out), Ok(cluster));
     let mut out = Vec::new();
@@ -367,9 +403,10 @@ fn stats_have_queues_for_keys_and_no_quotes_around_them() {
     };
     write_topic_stats(&mut out, [row, TopicOffset { queue_id: 1, ..row }], 0.0);
     let one = r#"{"lastUpdateTimestamp":5,"maxOffset":9,"minOffset":0}"#;
-    let expect = format!(
-        r#"{{"offsetTable":{{{{"brokerName":"b","queueId":0,"topic":"t"}}:{one},{{"brokerName":"b","queueId":1,"topic":"t"}}:{one}}},"topicPutTps":0.0}}"#
-    );
+    let expect = joined(&format!(
+        r#"{{"offsetTable":{{{{"brokerName":"b","queueId":0,"topic":"t"}}:{one},
+            {{"brokerName":"b","queueId":1,"topic":"t"}}:{one}}},"topicPutTps":0.0}}"#
+    ));
     assert_eq!(text(out.clone()), expect);
     let read: serde_json::Value = serde_json::from_slice(&standard(&out).unwrap()).unwrap();
     let keys: Vec<_> = read["offsetTable"].as_object().unwrap().keys().cloned().collect();
@@ -386,7 +423,10 @@ fn stats_have_queues_for_keys_and_no_quotes_around_them() {
         last_timestamp: 0,
     };
     write_consume_stats(&mut out, [row], 1.5);
-    let expect = r#"{"consumeTps":1.5,"offsetTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{"brokerOffset":3,"consumerOffset":1,"lastTimestamp":0,"pullOffset":2}}}"#;
+    let expect = joined(
+        r#"{"consumeTps":1.5,"offsetTable":{{"brokerName":"b","queueId":0,
+        "topic":"t"}:{"brokerOffset":3,"consumerOffset":1,"lastTimestamp":0,"pullOffset":2}}}"#,
+    );
     assert_eq!(text(out), expect);
 }
 
@@ -395,7 +435,10 @@ fn topics_have_the_members_clients_read() {
     let topic = TopicConfig { topic_name: "T".into(), ..TopicConfig::default() };
     let mut out = Vec::new();
     topic.write(&mut out);
-    let expect = r#"{"attributes":{},"order":false,"perm":6,"readQueueNums":16,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":16}"#;
+    let expect = joined(
+        r#"{"attributes":{},"order":false,"perm":6,"readQueueNums":16,
+        "topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":16}"#,
+    );
     assert_eq!(text(out), expect);
     let body =
         format!(r#"{{"topicConfigList":[{expect},{{"topicName":"U","perm":null,"more":1}}]}}"#);
@@ -410,9 +453,10 @@ fn topics_have_the_members_clients_read() {
     table.write(&mut out);
     let version = r#"{"counter":3,"stateVersion":0,"timestamp":7}"#;
     let none = r#"{"counter":0,"stateVersion":0,"timestamp":0}"#;
-    let expect = format!(
-        r#"{{"dataVersion":{version},"mappingDataVersion":{none},"topicConfigTable":{{"T":{expect}}},"topicQueueMappingDetailMap":{{}}}}"#
-    );
+    let expect = joined(&format!(
+        r#"{{"dataVersion":{version},"mappingDataVersion":{none},
+            "topicConfigTable":{{"T":{expect}}},"topicQueueMappingDetailMap":{{}}}}"#
+    ));
     assert_eq!(text(out.clone()), expect);
     assert_eq!(TopicTable::parse(&out), Ok(table.clone()));
     assert_eq!(parse_data_version(version.as_bytes()), Ok(table.data_version));
@@ -437,12 +481,22 @@ fn groups_have_rocketmqs_defaults() {
     assert_eq!((group.retry_max_times, group.retry_queue_nums), (16, 1));
     let mut out = Vec::new();
     group.write(&mut out);
-    let body = r#"{"attributes":{},"brokerId":0,"consumeBroadcastEnable":true,"consumeEnable":true,"consumeFromMinEnable":true,"consumeMessageOrderly":false,"consumeTimeoutMinute":15,"groupName":"g","groupRetryPolicy":{"type":"CUSTOMIZED"},"groupSysFlag":0,"notifyConsumerIdsChangedEnable":true,"retryMaxTimes":16,"retryQueueNums":1,"whichBrokerWhenConsumeSlowly":1}"#;
+    let body = joined(
+        r#"{"attributes":{},"brokerId":0,"consumeBroadcastEnable":true,"consumeEnable":true,
+        "consumeFromMinEnable":true,"consumeMessageOrderly":false,"consumeTimeoutMinute":15,
+        "groupName":"g","groupRetryPolicy":{"type":"CUSTOMIZED"},"groupSysFlag":0,
+        "notifyConsumerIdsChangedEnable":true,"retryMaxTimes":16,"retryQueueNums":1,
+        "whichBrokerWhenConsumeSlowly":1}"#,
+    );
     assert_eq!(text(out), body);
     let list = format!(r#"{{"groupConfigList":[{body}]}}"#);
-    assert_eq!(GroupConfigList::parse(list.as_bytes()).unwrap().group_config_list, [group.clone()]);
-    let policy = br#"{"groupName":"g","groupRetryPolicy":{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":1}}}"#;
-    let policy = SubscriptionGroupConfig::parse(policy).unwrap().group_retry_policy;
+    let list = GroupConfigList::parse(list.as_bytes()).unwrap().group_config_list;
+    assert_eq!(list.as_slice(), std::slice::from_ref(&group));
+    let policy = joined(
+        r#"{"groupName":"g","groupRetryPolicy":{"type":"EXPONENTIAL",
+        "exponentialRetryPolicy":{"initial":1}}}"#,
+    );
+    let policy = SubscriptionGroupConfig::parse(policy.as_bytes()).unwrap().group_retry_policy;
     assert_eq!(policy.kind, RetryPolicyType::Exponential);
     assert_eq!(policy.exponential_retry_policy.unwrap().max, 7_200_000);
     let table = GroupTable {

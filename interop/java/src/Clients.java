@@ -14,6 +14,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 final class Clients {
     private static final AtomicInteger INSTANCES = new AtomicInteger();
     static final int MAX_MESSAGE_SIZE = 8 * 1024 * 1024;
+    static final int HEARTBEAT_MS = 2_000;
 
     final String namesrv;
     final String prefix;
@@ -78,6 +79,10 @@ final class Clients {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(prefix + "-" + group);
         consumer.setNamesrvAddr(namesrv);
         consumer.setInstanceName(instance());
+        // Its first rebalance raises the subscription's version, and the heartbeat that would tell
+        // the broker is dropped when the regular one is under way: the pull is then answered with
+        // SUBSCRIPTION_NOT_LATEST until the next regular one, 30 s later by default.
+        consumer.setHeartbeatBrokerInterval(HEARTBEAT_MS);
         consumer.setConsumeFromWhere(wish.from);
         if (wish.timestamp != null) {
             consumer.setConsumeTimestamp(wish.timestamp);

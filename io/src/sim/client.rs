@@ -17,6 +17,7 @@ pub struct SimClient {
 }
 
 impl SimClient {
+    /// A client of `world`, outside of all its machines.
     pub(crate) fn new(world: World) -> SimClient {
         SimClient { world, end: None }
     }

@@ -35,6 +35,7 @@ fn words(path: &Path) -> [u64; 1] {
 }
 
 impl Sim {
+    /// The driver of core number `core` of `world`.
     pub(crate) fn new(world: World, core: usize) -> Sim {
         Sim { world, core }
     }

@@ -197,13 +197,16 @@ fn a_changed_byte_never_panics_and_reads_as_the_other_reader_says() {
         let other = serde_json::from_slice::<Value>(&bytes);
         // We take control characters in strings, as Fastjson does; and ints only where it does.
         let control = bytes.iter().any(|byte| *byte < b' ');
-        if other.is_ok() && ours.is_err() {
-            let error = ours.unwrap_err();
-            assert!(matches!(error, HeaderError::Number { .. } | HeaderError::Syntax { .. }));
-        } else if other.is_err() && ours.is_ok() && !control {
-            // Numbers too large for a float are the only other thing it refuses.
-            let text = other.unwrap_err().to_string();
-            assert!(text.contains("number out of range"), "{text}: {}", bytes.escape_ascii());
+        match (ours, other) {
+            (Err(error), Ok(_)) => {
+                assert!(matches!(error, HeaderError::Number { .. } | HeaderError::Syntax { .. }));
+            }
+            (Ok(_), Err(error)) if !control => {
+                // Numbers too large for a float are the only other thing it refuses.
+                let text = error.to_string();
+                assert!(text.contains("number out of range"), "{text}: {}", bytes.escape_ascii());
+            }
+            _ => {}
         }
     }
 }

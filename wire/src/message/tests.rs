@@ -339,8 +339,8 @@ fn properties_are_read_as_rocketmq_reads_them() {
 #[test]
 fn the_properties_that_decide_are_found_in_one_pass() {
     let text = "KEYS\u{1}k1 k2\u{2}TAGS\u{1}订单\u{2}WAIT\u{1}false\u{2}UNIQ_KEY\u{1}0A\u{2}\
-                DELAY\u{1}3\u{2}TRAN_MSG\u{1}true\u{2}TIMER_DELAY_SEC\u{1}5\u{2}INNER_NUM\u{1}2\u{2}\
-                \u{1}\u{2}x\u{1}\u{2}last\u{1}\"quoted\"";
+                DELAY\u{1}3\u{2}TRAN_MSG\u{1}true\u{2}TIMER_DELAY_SEC\u{1}5\u{2}\
+                INNER_NUM\u{1}2\u{2}\u{1}\u{2}x\u{1}\u{2}last\u{1}\"quoted\"";
     for form in [Text::plain(text), in_json(text)] {
         let known = Known::scan(form);
         assert_eq!(known.tags.unwrap(), "订单");
