@@ -16,6 +16,9 @@ use crate::reply::escape;
 
 /// Deepest nesting of a body that is read.
 pub const BODY_DEPTH_MAX: usize = 64;
+/// Longest body of a request about one client, topic or group. What it is read into can be many
+/// times larger, so a frame's own limit does not do.
+pub const BODY_MAX: usize = 1024 * 1024;
 
 /// How keys that are numbers are written, and text that is not ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,10 +160,19 @@ impl<'o> Object<'o> {
     }
 }
 
-/// Reads a body, standard JSON or Fastjson's. As in Java, members that are null count as missing,
+/// Reads a body of at most [`BODY_MAX`] bytes; else as [`read_table`].
+pub fn read<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, FieldError> {
+    if body.len() > BODY_MAX {
+        return Err(FieldError::too_long(what));
+    }
+    read_table(body, what)
+}
+
+/// Reads a body, standard JSON or Fastjson's, of any length: an answer, or a table that another
+/// broker sends. As in Java, members that are null count as missing,
 /// unknown ones are ignored, and numbers may stand in quotes (the C++ client's do). `what` names
 /// the body in the error.
-pub fn read<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, FieldError> {
+pub fn read_table<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, FieldError> {
     let wrong = FieldError::body(what);
     let standard = standard(body).ok_or(wrong)?;
     let value: Value = serde_json::from_slice(&standard).map_err(|_| wrong)?;
@@ -387,5 +399,9 @@ mod tests {
             let error = read::<Body>(body.as_bytes(), "body").unwrap_err();
             assert_eq!(error.to_string(), "the body is not a body", "{body}");
         }
+        let long = format!("{{}}{}", " ".repeat(BODY_MAX));
+        let error = read::<Body>(long.as_bytes(), "body").unwrap_err();
+        assert_eq!(error.to_string(), "the body, a body, is over the limit of 1048576 bytes");
+        assert_eq!(read_table::<Body>(long.as_bytes(), "body"), Ok(Body::default()));
     }
 }

@@ -161,6 +161,17 @@ fn prefix_of(prefix: &[u8; FRAME_PREFIX], bytes: usize) -> Result<(Codec, usize)
     Ok((codec, header))
 }
 
+/// Why there is no whole frame at the front of `bytes`.
+#[cold]
+fn no_frame(bytes: &[u8]) -> FrameError {
+    match split(bytes, usize::MAX) {
+        Split::Whole(needed) | Split::Need(needed) => {
+            FrameError::Cut { bytes: bytes.len(), needed }
+        }
+        Split::Bad(error) => error,
+    }
+}
+
 /// One frame, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -177,16 +188,17 @@ impl<'a> Frame<'a> {
     /// the frame are left alone.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
-        let len = match split(bytes, usize::MAX) {
-            Split::Whole(len) => len,
-            Split::Need(needed) => return Err(FrameError::Cut { bytes: bytes.len(), needed }),
-            Split::Bad(error) => return Err(error),
+        let Some((prefix, rest)) = bytes.split_first_chunk::<FRAME_PREFIX>() else {
+            return Err(no_frame(bytes));
         };
-        let cut = FrameError::Cut { bytes: bytes.len(), needed: len };
-        let whole = bytes.get(..len).ok_or(cut)?;
-        let (prefix, rest) = whole.split_first_chunk::<FRAME_PREFIX>().ok_or(cut)?;
-        let (codec, header) = prefix_of(prefix, len)?;
-        let (header, body) = rest.split_at_checked(header).ok_or(cut)?;
+        let [a, b, c, d, ..] = *prefix;
+        let total = i32::from_be_bytes([a, b, c, d]);
+        let after = usize::try_from(total).ok().and_then(|total| total.checked_sub(4));
+        let Some(rest) = after.and_then(|after| rest.get(..after)) else {
+            return Err(no_frame(bytes));
+        };
+        let (codec, header) = prefix_of(prefix, FRAME_PREFIX + rest.len())?;
+        let (header, body) = rest.split_at_checked(header).ok_or_else(|| no_frame(bytes))?;
         Ok(Frame { codec, header, body })
     }
 }

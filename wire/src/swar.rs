@@ -27,15 +27,16 @@ fn find(
     marks: impl Fn(u64) -> u64,
     is: impl Fn(u8) -> bool,
 ) -> Option<usize> {
-    let mut at = at;
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    let mut rest = bytes.get(at..)?;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
         let marked = marks(u64::from_le_bytes(*chunk));
         if marked != 0 {
-            return Some(at + (marked.trailing_zeros() / 8) as usize);
+            return Some(bytes.len() - rest.len() + (marked.trailing_zeros() / 8) as usize);
         }
-        at += 8;
+        rest = tail;
     }
-    bytes.get(at..)?.iter().position(|&byte| is(byte)).map(|more| at + more)
+    let last = rest.iter().position(|&byte| is(byte))?;
+    Some(bytes.len() - rest.len() + last)
 }
 
 /// Position of the next `"` or `\` at or after `at`.

@@ -89,6 +89,7 @@ fn ext_fields<'a>(
         return Ok(end + 1);
     }
     let limit = HeaderError::Fields { limit: EXT_FIELDS_MAX };
+    let mut nulls = 0;
     let mut open = true;
     while open {
         let (name, value_at) = key(bytes, at)?;
@@ -107,7 +108,11 @@ fn ext_fields<'a>(
                     header.ext.push(name, value).ok_or(limit)?;
                 }
                 // As in Java's map: null replaces what was there, and is then left out.
-                Value::Null => header.ext.remove(name),
+                Value::Null if nulls < EXT_FIELDS_MAX => {
+                    nulls += 1;
+                    header.ext.remove(name);
+                }
+                Value::Null => return Err(limit),
             }
         }
         (at, open) = more(bytes, at, b'}')?;

@@ -191,6 +191,8 @@ pub enum FieldProblem {
     NotANumber,
     /// The body is not the JSON it should be.
     Body,
+    /// The body is longer than [`crate::fastjson::BODY_MAX`].
+    TooLong,
 }
 
 /// A request whose fields cannot be used. RocketMQ answers SYSTEM_ERROR with this text.
@@ -217,6 +219,11 @@ impl FieldError {
     pub const fn body(body: &'static str) -> FieldError {
         FieldError { field: body, problem: FieldProblem::Body }
     }
+
+    /// A body that is too long for `body`.
+    pub const fn too_long(body: &'static str) -> FieldError {
+        FieldError { field: body, problem: FieldProblem::TooLong }
+    }
 }
 
 impl fmt::Display for FieldError {
@@ -226,6 +233,10 @@ impl fmt::Display for FieldError {
             FieldProblem::Missing => write!(f, "the custom field <{field}> is null"),
             FieldProblem::NotANumber => write!(f, "the custom field <{field}> is not a number"),
             FieldProblem::Body => write!(f, "the body is not a {field}"),
+            FieldProblem::TooLong => {
+                let limit = crate::fastjson::BODY_MAX;
+                write!(f, "the body, a {field}, is over the limit of {limit} bytes")
+            }
         }
     }
 }

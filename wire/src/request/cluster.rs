@@ -50,7 +50,7 @@ impl ClusterInfo {
 
     /// Reads the body, as a client does.
     pub fn parse(body: &[u8]) -> Result<ClusterInfo, FieldError> {
-        fastjson::read(body, "ClusterInfo")
+        fastjson::read_table(body, "ClusterInfo")
     }
 }
 
@@ -68,7 +68,7 @@ pub struct TopicList {
 impl TopicList {
     /// Reads the body, as a client does.
     pub fn parse(body: &[u8]) -> Result<TopicList, FieldError> {
-        fastjson::read(body, "TopicList")
+        fastjson::read_table(body, "TopicList")
     }
 }
 

@@ -29,7 +29,7 @@ pub struct ConsumerList {
 impl ConsumerList {
     /// Reads the body, as a client does.
     pub fn parse(body: &[u8]) -> Result<ConsumerList, FieldError> {
-        fastjson::read(body, "GetConsumerListByGroupResponseBody")
+        fastjson::read_table(body, "GetConsumerListByGroupResponseBody")
     }
 }
 

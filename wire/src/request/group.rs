@@ -204,6 +204,6 @@ impl GroupTable {
 
     /// Reads that body, as a client does.
     pub fn parse(body: &[u8]) -> Result<GroupTable, FieldError> {
-        fastjson::read(body, "SubscriptionGroupWrapper")
+        fastjson::read_table(body, "SubscriptionGroupWrapper")
     }
 }

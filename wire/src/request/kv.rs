@@ -56,7 +56,7 @@ pub struct KvTable {
 impl KvTable {
     /// Reads the body, as a client does.
     pub fn parse(body: &[u8]) -> Result<KvTable, FieldError> {
-        fastjson::read(body, "KVTable")
+        fastjson::read_table(body, "KVTable")
     }
 }
 

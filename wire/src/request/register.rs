@@ -99,7 +99,7 @@ pub struct RegisterBroker {
 impl RegisterBroker {
     /// Reads a body that is not compressed.
     pub fn parse(body: &[u8]) -> Result<RegisterBroker, FieldError> {
-        fastjson::read(body, "RegisterBrokerBody")
+        fastjson::read_table(body, "RegisterBrokerBody")
     }
 
     /// Appends the body.

@@ -123,6 +123,6 @@ impl TopicRouteData {
 
     /// Reads the body, in either dialect.
     pub fn parse(body: &[u8]) -> Result<TopicRouteData, FieldError> {
-        fastjson::read(body, "TopicRouteData")
+        fastjson::read_table(body, "TopicRouteData")
     }
 }

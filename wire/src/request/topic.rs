@@ -180,6 +180,6 @@ impl TopicTable {
 
     /// Reads that body, as a client does.
     pub fn parse(body: &[u8]) -> Result<TopicTable, FieldError> {
-        fastjson::read(body, "TopicConfigSerializeWrapper")
+        fastjson::read_table(body, "TopicConfigSerializeWrapper")
     }
 }

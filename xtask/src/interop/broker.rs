@@ -13,7 +13,7 @@ const READY: &str = "weir ready";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Bodies of 5 MiB need more than the default of 4.
 const MESSAGE_MAX: &str = "maxMessageSize=8388608";
-const KILL_AT: &str = "WEIR_KILL_AT";
+const FAILPOINT: &str = "WEIR_FAILPOINT";
 
 /// A broker that is there, or about to be started again.
 #[derive(Debug)]
@@ -109,12 +109,12 @@ impl Broker {
 
 fn serve(binary: &Path, data: &Path, sets: &[String], fail_point: Option<&str>) -> Command {
     let mut command = Command::new(binary);
-    command.arg("serve").arg("--data").arg(data).env_remove(KILL_AT);
+    command.arg("serve").arg("--data").arg(data).env_remove(FAILPOINT);
     for set in sets {
         command.args(["--set", set]);
     }
     if let Some(place) = fail_point {
-        command.env(KILL_AT, place);
+        command.env(FAILPOINT, place);
     }
     command
 }
