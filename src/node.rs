@@ -12,10 +12,9 @@ use std::time::Duration;
 use weir_io::mailbox::{self, Receiver, Sender};
 use weir_io::{Driver, Uring, UringOptions, cpu, probe, signal};
 
-use crate::base::limits::{FRAME_MAX, STAGING_DEFAULT};
 use crate::broker::BrokerOptions;
 use crate::commitlog::LogOptions;
-use crate::config::{Config, FlushDiskType, PORT_STEP};
+use crate::config::{Config, FlushDiskType};
 use crate::exit::{self, Stop};
 use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
 use crate::shard::{OpenFault, Shard, ShardOptions};
@@ -55,6 +54,8 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     })?;
     probe::probe_direct(&data).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let shards = shard_count(&config, &data)?;
+    config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
+    probe::raise_descriptor_limit();
     let plans = plan(&config, &data, shards)?;
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
     let (words, heard) = mpsc::channel();
@@ -103,7 +104,7 @@ fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Resu
             }
         }
     }
-    let last = config.listen_port + PORT_STEP * (shards - 1);
+    let last = config.shard_port(shards - 1);
     println!(
         "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}, data in {}",
         config.bind,
@@ -185,7 +186,7 @@ fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     let found = (0..).take_while(|index| shard_dir(data, *index).is_dir()).count() as u16;
     match (found, config.shards) {
         (0, Some(asked)) => Ok(asked),
-        (0, None) => Ok(cpu::allowed().len().saturating_sub(1).clamp(1, 64) as u16),
+        (0, None) => Ok(Config::default_shards(cpu::allowed().len())),
         (found, None) => Ok(found),
         (found, Some(asked)) if asked == found => Ok(found),
         (found, Some(asked)) => {
@@ -207,27 +208,27 @@ fn shard_dir(data: &Path, index: u16) -> PathBuf {
 /// What every shard is told.
 fn plan(config: &Config, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
     let address = advertised(config)?;
-    let host = config.broker_name.clone().unwrap_or_else(cpu::host_name);
+    let host = cpu::host_name();
     let cores = cpu::allowed();
-    let segment_bytes = segment_size(config, data)?;
+    let disk_bytes = probe::disk_bytes(data)
+        .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot ask for disk space: {e}")))?;
+    let segment_bytes = config.segment_size(disk_bytes);
     // The first core stays free for control, interrupts and neighbours when there is more than
     // one for each shard.
     let spare = usize::from(cores.len() > usize::from(shards));
     let own: Vec<OwnShard> = (0..shards)
         .map(|index| OwnShard {
-            broker_name: format!("{host}-{index}"),
-            port: config.listen_port + PORT_STEP * index,
+            broker_name: config.shard_name(&host, index),
+            port: config.shard_port(index),
         })
         .collect();
     let mut desk = Some(NamingDesk::new(config, &address, &own));
     Ok((0..shards)
         .map(|index| {
-            let port = config.listen_port + PORT_STEP * index;
+            let port = config.shard_port(index);
             let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
             let mut listen = vec![SocketAddr::new(config.bind, port)];
-            if config.vip_port {
-                listen.push(SocketAddr::new(config.bind, port - 2));
-            }
+            listen.extend(config.shard_vip_port(index).map(|p| SocketAddr::new(config.bind, p)));
             let naming = desk.take().map(|desk| NamingPlan {
                 listen: SocketAddr::new(config.bind, config.namesrv_listen_port),
                 desk,
@@ -250,7 +251,7 @@ fn shard_options(
     ShardOptions {
         dir: shard_dir(data, index),
         retention_age_ms: config.file_reserved_time_hours as i64 * 3_600_000,
-        retention_bytes: config.retention_size_bytes / u64::from(log.shards),
+        retention_bytes: config.retention_per_shard(log.shards).unwrap_or(0),
         delete_when: config.delete_when,
         disk_clean_percent: config.disk_max_used_space_percent,
         disk_full_percent: config.disk_space_warning_level_percent,
@@ -267,19 +268,14 @@ fn log_options(
     (index, shards): (u16, u16),
     segment_bytes: u64,
 ) -> LogOptions {
-    let largest = config.max_message_size_bytes as usize + crate::base::limits::RECORD_OVERHEAD_MAX;
-    let staging = config
-        .staging_size_bytes
-        .map_or(STAGING_DEFAULT, |bytes| bytes as usize)
-        .max(4 * largest.min(FRAME_MAX));
     LogOptions {
         dir: shard_dir(data, index).join("log"),
         shard: index,
         shards,
         new_log_id: fresh_id(),
-        segment_bytes: segment_bytes.max(2 * staging as u64),
+        segment_bytes,
         staging_name: format!("weir-{:016x}-{index}", path_id(data)),
-        staging_bytes: staging.next_multiple_of(weir_io::ALIGN),
+        staging_bytes: config.staging_size() as usize,
         sync_flush: config.flush_disk_type == FlushDiskType::SyncFlush,
         flush_interval_ms: config.flush_interval_ms,
         prepare_ahead: crate::base::limits::PREPARED_AHEAD,
@@ -296,7 +292,7 @@ fn broker_options(
 ) -> BrokerOptions {
     BrokerOptions {
         cluster: config.broker_cluster_name.clone(),
-        broker_name: format!("{host}-{index}"),
+        broker_name: config.shard_name(host, index),
         shard_index: u32::from(index),
         shards: u32::from(shards),
         auto_create_topic: config.auto_create_topic_enable,
@@ -352,17 +348,6 @@ fn store_ip(address: &str) -> [u8; 4] {
         })
     });
     ip.unwrap_or(Ipv4Addr::LOCALHOST).octets()
-}
-
-/// Segments of 1/64 of the disk, between 64 MiB and 1 GiB, unless configured.
-fn segment_size(config: &Config, data: &Path) -> Result<u64, Stop> {
-    const MIB: u64 = 1024 * 1024;
-    if let Some(bytes) = config.segment_size_bytes {
-        return Ok(bytes.next_multiple_of(weir_io::ALIGN as u64));
-    }
-    let total = probe::disk_bytes(data)
-        .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot ask for disk space: {e}")))?;
-    Ok((total / 64).clamp(64 * MIB, 1024 * MIB) / MIB * MIB)
 }
 
 /// A number that no other log has.

@@ -84,6 +84,11 @@ impl Broker {
         Err(format!("weir ended with {status} at {at}:\n{}", self.process.complaints()))
     }
 
+    /// Asks it to end in the orderly way, during which it may reach a fail point.
+    pub(super) fn terminate(&self) -> Result<(), String> {
+        self.process.terminate()
+    }
+
     fn restart(&mut self, fail_point: Option<&str>, killed: Instant) -> Result<Duration, String> {
         let command = serve(&self.binary, &self.data, &self.sets, fail_point);
         let gap = killed.elapsed();

@@ -9,6 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::toolbox;
+
 /// A running program with its standard output; what it says on standard error goes to a file.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -83,6 +85,11 @@ impl Process {
     /// Sends SIGKILL. It is not waited for: the caller may have something urgent to do first.
     pub(super) fn kill(&mut self) -> Result<(), String> {
         self.child.kill().map_err(|error| format!("{}: {error}", self.name))
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub(super) fn terminate(&self) -> Result<(), String> {
+        toolbox::run(Command::new("kill").args(["-TERM", &self.id().to_string()]))
     }
 
     /// Waits for its end.
