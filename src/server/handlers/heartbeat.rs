@@ -4,9 +4,12 @@
 //! clients: members may be missing or null, tag codes numbers or texts (they are computed again
 //! from the expression, so they are not looked at).
 
-use serde_json::Value;
 use weir_wire::code::response;
 use weir_wire::reply::Reply;
+use weir_wire::request::heartbeat::{
+    ConsumeFromWhere, ConsumeType as WireType, ConsumerData, HeartbeatData,
+    MessageModel as WireModel,
+};
 
 use crate::base::limits::GROUP_SUBSCRIPTIONS_MAX;
 use crate::broker::{
@@ -18,25 +21,17 @@ use crate::server::turn::Server;
 
 /// Takes a heartbeat.
 pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Reject> {
-    let body: Value = serde_json::from_slice(call.body).map_err(|error| {
-        let text = format!("the body is not a HeartbeatData: {error}");
-        Reject::new(response::SYSTEM_ERROR, text)
-    })?;
-    let client_id = body["clientID"].as_str().ok_or_else(|| {
-        Reject::new(response::SYSTEM_ERROR, "the body is not a HeartbeatData: no clientID")
-    })?;
+    let body = HeartbeatData::parse(call.body)?;
     let beat = Heartbeat {
         client: ClientBeat {
             conn: ConnId(call.id.0),
-            client_id,
+            client_id: &body.client_id,
             language: call.header.language as u8,
             version: call.header.version,
         },
-        producers: list(&body["producerDataSet"])
-            .filter_map(|producer| producer["groupName"].as_str())
-            .collect(),
-        consumers: list(&body["consumerDataSet"]).filter_map(consumer).collect(),
-        without_sub: body["withoutSub"].as_bool().unwrap_or(false),
+        producers: body.producer_data_set.iter().map(|p| p.group_name.as_str()).collect(),
+        consumers: body.consumer_data_set.iter().map(consumer).collect(),
+        without_sub: body.without_sub,
     };
     let changed = server.shard.heartbeat(&mut server.driver, &beat)?;
     if let Some(out) = server.out(call) {
@@ -48,42 +43,32 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
     Ok(Handled::Done)
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn consumer(data: &Value) -> Option<ConsumerBeat<'_>> {
-    Some(ConsumerBeat {
-        group: data["groupName"].as_str()?,
-        consume_type: match data["consumeType"].as_str() {
-            Some("CONSUME_ACTIVELY") => ConsumeType::Actively,
-            Some("CONSUME_POP") => ConsumeType::Pop,
-            _ => ConsumeType::Passively,
+fn consumer(data: &ConsumerData) -> ConsumerBeat<'_> {
+    let subscriptions = data.subscription_data_set.iter().take(GROUP_SUBSCRIPTIONS_MAX);
+    ConsumerBeat {
+        group: &data.group_name,
+        consume_type: match data.consume_type {
+            WireType::Actively => ConsumeType::Actively,
+            WireType::Passively => ConsumeType::Passively,
+            WireType::Pop => ConsumeType::Pop,
         },
-        message_model: match data["messageModel"].as_str() {
-            Some("BROADCASTING") => MessageModel::Broadcasting,
-            _ => MessageModel::Clustering,
+        message_model: match data.message_model {
+            WireModel::Broadcasting => MessageModel::Broadcasting,
+            WireModel::Clustering => MessageModel::Clustering,
         },
-        from_where: match data["consumeFromWhere"].as_str() {
-            Some("CONSUME_FROM_FIRST_OFFSET") => FromWhere::First,
-            Some("CONSUME_FROM_TIMESTAMP") => FromWhere::Timestamp,
-            _ => FromWhere::Last,
+        from_where: match data.consume_from_where {
+            ConsumeFromWhere::FirstOffset => FromWhere::First,
+            ConsumeFromWhere::Timestamp => FromWhere::Timestamp,
+            ConsumeFromWhere::LastOffset => FromWhere::Last,
         },
-        subscriptions: list(&data["subscriptionDataSet"])
-            .take(GROUP_SUBSCRIPTIONS_MAX)
-            .filter_map(subscription)
+        subscriptions: subscriptions
+            .map(|sub| SubscriptionBeat {
+                topic: &sub.topic,
+                expression: &sub.sub_string,
+                expression_type: (!sub.expression_type.is_empty())
+                    .then_some(sub.expression_type.as_str()),
+                sub_version: sub.sub_version,
+            })
             .collect(),
-    })
-}
-
-fn subscription(data: &Value) -> Option<SubscriptionBeat<'_>> {
-    Some(SubscriptionBeat {
-        topic: data["topic"].as_str()?,
-        expression: data["subString"].as_str().unwrap_or("*"),
-        expression_type: data["expressionType"].as_str().filter(|kind| !kind.is_empty()),
-        sub_version: data["subVersion"]
-            .as_i64()
-            .or_else(|| data["subVersion"].as_str()?.parse().ok())
-            .unwrap_or(0),
-    })
+    }
 }
