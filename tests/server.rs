@@ -2,6 +2,8 @@
 //! The network of the simulator splits every byte stream at random, so each test is also one of
 //! frames that arrive in pieces.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends there")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

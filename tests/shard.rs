@@ -1,6 +1,8 @@
 //! A whole shard on the simulated kernel: sends, pulls, restarts, lost files, failing devices.
 //! The simulator decides when writes land; the tests decide what is taken away in between.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends there")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 

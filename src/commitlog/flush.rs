@@ -17,6 +17,7 @@ const KIND_WRITE: u64 = 1;
 const KIND_SYNC: u64 = 2;
 /// Kinds of the preparing side, see `prepare.rs`.
 pub(crate) const KIND_PREPARE: u64 = 3;
+/// See [`KIND_PREPARE`].
 pub(crate) const KIND_PREPARE_SYNC: u64 = 4;
 
 /// A token of the log's room.

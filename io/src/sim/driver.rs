@@ -34,6 +34,7 @@ fn words(path: &Path) -> [u64; 1] {
     [super::state::hash(path.as_os_str().as_encoded_bytes())]
 }
 
+/// Documented at [`crate::driver::Driver`].
 impl Sim {
     /// The driver of core number `core` of `world`.
     pub(crate) fn new(world: World, core: usize) -> Sim {
@@ -91,7 +92,7 @@ impl Sim {
     }
 }
 
-/// Files, as documented at [`crate::Driver`].
+/// Files. Documented at [`crate::driver::Driver`].
 impl Sim {
     pub(crate) fn open(&mut self, path: &Path, mode: OpenMode) -> Result<File, Errno> {
         self.metadata("open", path, |state, host| {
@@ -276,7 +277,7 @@ impl Sim {
     }
 }
 
-/// TCP, as documented at [`crate::Driver`].
+/// TCP. Documented at [`crate::driver::Driver`].
 impl Sim {
     pub(crate) fn listen(
         &mut self,
@@ -352,7 +353,7 @@ impl Sim {
     }
 }
 
-/// Time, as documented at [`crate::Driver`].
+/// Time. Documented at [`crate::driver::Driver`].
 impl Sim {
     pub(crate) fn now_ns(&self) -> u64 {
         self.world.with(|state| state.now_ns + state.hosts[state.cores[self.core].host].boot_ns)

@@ -74,6 +74,7 @@ impl World {
         World { state: Rc::new(RefCell::new(State::new(options))), host: 0 }
     }
 
+    /// Runs `body` on the state.
     pub(crate) fn with<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
         body(&mut self.state.borrow_mut())
     }
