@@ -81,6 +81,9 @@ pub struct Serve {
     /// One configuration key; wins over the file; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Once it serves, send a message to topic `hello` and print it as it comes back
+    #[arg(long)]
+    pub hello: bool,
 }
 
 /// `weir config …`.

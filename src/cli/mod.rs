@@ -1,12 +1,13 @@
 //! The command line: one binary, every command with `--json`.
 //!
 //! It parses, calls one thing and prints. The client commands are an ordinary RocketMQ client
-//! with blocking sockets: they know nothing of the broker's inside. Never: a thread, an async
-//! runtime, or a decision about messages.
+//! with blocking sockets: they know nothing of the broker's inside. Never: an async runtime,
+//! a thread but that of `serve --hello`, or a decision about messages.
 
 pub mod args;
 mod config;
 mod consume;
+mod hello;
 mod inspect;
 mod manual;
 mod output;

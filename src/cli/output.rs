@@ -22,6 +22,11 @@ impl Output {
         Output { json }
     }
 
+    /// Whether results are JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints one result: `text` for people (may have several lines), `value` for programs.
     pub(super) fn row(&mut self, text: &str, value: &Value) -> Result<(), Stop> {
         let mut stdout = std::io::stdout().lock();

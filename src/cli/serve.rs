@@ -2,9 +2,11 @@
 //!
 //! The ready line, signals and the end of the shards are the node's business.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::args::Serve;
-use super::config;
 use super::output::Output;
+use super::{config, hello};
 use crate::exit::Stop;
 
 /// Runs until the node stops.
@@ -12,6 +14,14 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
     let loaded = config::read(args)?;
     for notice in loaded.notices() {
         out.notice(&notice);
+    }
+    if args.hello {
+        let port = loaded.config.namesrv_listen_port;
+        let host = match loaded.config.bind {
+            bind if bind.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            bind => bind,
+        };
+        hello::start(SocketAddr::new(host, port).to_string(), out.is_json());
     }
     crate::node::serve(loaded.config)
 }
