@@ -33,6 +33,7 @@ func load(c *clients, journal string) error {
 	out := bufio.NewWriter(file)
 	var lock sync.Mutex
 	var stop atomic.Bool
+	var failed atomic.Int64
 	var all sync.WaitGroup
 	for t := 0; t < senders; t++ {
 		all.Add(1)
@@ -44,6 +45,8 @@ func load(c *clients, journal string) error {
 					lock.Lock()
 					_, _ = out.WriteString(key + "\n")
 					lock.Unlock()
+				} else {
+					failed.Add(1)
 				}
 			}
 		}()
@@ -55,7 +58,7 @@ func load(c *clients, journal string) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	fmt.Println("LOAD stopped")
+	fmt.Printf("LOAD stopped, %d sends failed\n", failed.Load())
 	return p.Shutdown()
 }
 

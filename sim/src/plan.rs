@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use weir::base::limits::BLOCK_MAX;
 use weir::commitlog::LogOptions;
 use weir_io::sim::{Death, Faults, Random};
 
@@ -81,9 +82,11 @@ impl Plan {
         if random.range(0..8) == 0 {
             faults.slowness = random.range(2..30);
         }
+        // As the configuration makes it: the ring holds four of the largest records and two blocks.
+        let record_max = ((log.staging_bytes - 2 * BLOCK_MAX) / 4).min(400_000) as u64;
         let record_len = match random.range(0..4) {
             0 => 100..101,
-            1 => 16..random.range(4096..400_000),
+            1 => 16..random.range(4096..record_max),
             _ => 16..4096,
         };
         Plan {

@@ -4,7 +4,7 @@
 //! an argument. Ranges of single knobs are the table's business, not this file's.
 
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
-use crate::base::limits::{BLOCK_ALIGN, RECORD_OVERHEAD_MAX, STAGING_DEFAULT};
+use crate::base::limits::{BLOCK_ALIGN, BLOCK_MAX, RECORD_OVERHEAD_MAX, STAGING_DEFAULT};
 
 const SEGMENT_MIN: u64 = 64 * 1024 * 1024;
 const SEGMENT_MAX: u64 = 1024 * 1024 * 1024;
@@ -74,12 +74,12 @@ impl Config {
     }
 
     /// Staging memory of one shard in bytes: the knob, else 16 MiB; never less than four of the
-    /// largest records. A multiple of 4096.
+    /// largest records and two blocks. A multiple of 4096.
     #[must_use]
     pub fn staging_size(&self) -> u64 {
         self.staging_size_bytes
             .unwrap_or(STAGING_DEFAULT as u64)
-            .max(4 * self.largest_record())
+            .max(4 * self.largest_record() + 2 * BLOCK_MAX as u64)
             .next_multiple_of(BLOCK_ALIGN as u64)
     }
 

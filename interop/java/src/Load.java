@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -20,6 +21,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 final class Load {
     private static final int THREADS = 8;
     private static final int BODY_BYTES = 1024;
+    private static final AtomicLong FAILED = new AtomicLong();
 
     private Load() {
     }
@@ -48,7 +50,7 @@ final class Load {
                 thread.join(15_000);
             }
         }
-        System.out.println("LOAD stopped");
+        System.out.println("LOAD stopped, " + FAILED + " sends failed");
         producer.shutdown();
     }
 
@@ -65,6 +67,7 @@ final class Load {
                     }
                 }
             } catch (Exception e) {
+                FAILED.incrementAndGet();
                 pause();
             }
         }
@@ -103,7 +106,7 @@ final class Load {
                 String key = message.getKeys();
                 if (!Arrays.equals(message.getBody(), Bodies.of(key, BODY_BYTES))) {
                     damaged++;
-                } else if (Boolean.FALSE.equals(found.put(key, true))) {
+                } else if (found.replace(key, false, true)) {
                     missing--;
                 }
             }

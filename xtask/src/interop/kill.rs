@@ -157,7 +157,8 @@ impl Load {
 
     fn stop(&mut self) -> Result<(), String> {
         self.process.say("stop")?;
-        self.process.wait_for("LOAD stopped", LOAD_STOPS_WITHIN)?;
+        let line = self.process.wait_for("LOAD stopped", LOAD_STOPS_WITHIN)?;
+        println!("interop: {}: {line}", self.client.name);
         Ok(())
     }
 
