@@ -156,6 +156,10 @@ fn run_shard(
     for (listener, naming) in listeners {
         server.serve(listener, naming);
     }
+    // The first turn tells the name server of this shard's topics: then the route is whole.
+    server
+        .turn()
+        .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
     let _ = words.send(Word::Ready(plan.index, report));
     server.run().map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))
 }

@@ -122,7 +122,7 @@ knobs! {
             auto "what the data directory has; for a new one the usable cores less one, at least 1",
             default "auto", as some_u16 -> Option<u16>;
         /// Staging memory of one shard: blocks not yet on the device, and the hot tail behind
-        /// them. Raised to four of the largest records if less. A weir key.
+        /// them. Raised to four of the largest records and two blocks if less. A weir key.
         stagingSize => staging_size_bytes: Kind::Bytes { low: MIB, high: 4 * GIB, zero: false },
             auto "16 MiB",
             default "auto", as some_u64 -> Option<u64>;

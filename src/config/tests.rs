@@ -33,7 +33,7 @@ fn without_configuration_every_knob_has_its_documented_default() {
     assert_eq!(config.file_reserved_time_hours, 72);
     assert!(config.delete_when.contains(4) && !config.delete_when.contains(5));
     assert_eq!(config.shards, None);
-    assert_eq!(config.staging_size(), 4 * (4096 + 64) * 1024);
+    assert_eq!(config.staging_size(), 4 * (4096 + 64) * 1024 + 2 * 256 * 1024);
     assert_eq!(config.store_path_root_dir.to_str(), Some("weir-data"));
     assert_eq!(config.contradictions(), vec![]);
 }
@@ -168,7 +168,7 @@ fn staging_and_segments_are_raised_to_what_the_largest_record_needs() {
     let config = from_sets(&["maxMessageSize=1MiB", "stagingSize=8MiB"]).unwrap();
     assert_eq!((config.staging_size(), config.largest_record()), (8 << 20, (1 << 20) + 65_536));
     let small = from_sets(&["stagingSize=1MiB", "mappedFileSizeCommitLog=2MiB"]).unwrap();
-    assert_eq!(small.staging_size(), 4 * small.largest_record());
+    assert_eq!(small.staging_size(), 4 * small.largest_record() + 2 * 256 * 1024);
     assert_eq!(small.segment_size(0), 2 * small.staging_size());
 }
 

@@ -71,6 +71,12 @@ impl Server {
     pub(super) fn post_changes(&mut self) {
         self.post.retry();
         self.post_metas(None);
+        self.post_routes();
+        self.notify();
+    }
+
+    /// Tells the name server which topics changed here.
+    fn post_routes(&mut self) {
         let (changed, removed) = self.shard.take_changed_topics();
         if !changed.is_empty() || !removed.is_empty() {
             let broker_name = self.shard.broker.options().broker_name.clone();
@@ -80,7 +86,6 @@ impl Server {
                 self.post.send(0, Letter::Routes { broker_name, changed, removed });
             }
         }
-        self.notify();
     }
 
     fn take_routes(
@@ -89,8 +94,9 @@ impl Server {
         changed: &[crate::broker::TopicConfig],
         removed: &[String],
     ) {
+        let now_ns = self.now_ns;
         let Some(desk) = self.naming.as_mut() else { return };
-        if let Err(why) = desk.routes(broker_name, changed, removed) {
+        if let Err(why) = desk.routes(now_ns, broker_name, changed, removed) {
             self.shard.voice.say("route-refused", &format_args!("{broker_name}: {why}"));
         }
     }
@@ -127,6 +133,8 @@ impl Server {
                             self.shard.voice.say("change-refused", &why);
                         }
                     }
+                    // The route must have it before the one who asked is told.
+                    self.post_routes();
                     self.post.send(from, Letter::Changed { ticket });
                 }
                 Letter::Changed { ticket } => self.changed_elsewhere(ticket),

@@ -5,6 +5,7 @@
 //! pure state machine.
 
 use crate::base::limits::EXPIRY_SCAN_MS;
+use crate::base::map::{Map, Set};
 use crate::broker::TopicConfig;
 use crate::config::Config;
 use crate::naming::{Advertised, Naming, Registration, Subnet, TableVersion, TopicRow};
@@ -28,7 +29,23 @@ pub struct NamingDesk {
     /// Body being written; kept for its capacity.
     pub(super) body: Vec<u8>,
     next_scan_ns: u64,
+    /// Our own shards.
+    own: usize,
+    /// Topics that the route shows.
+    shown: Set<String>,
+    /// New topics that not every shard has told of yet.
+    gathering: Map<String, Gathering>,
 }
+
+/// A new topic, shard by shard.
+#[derive(Debug)]
+struct Gathering {
+    since_ns: u64,
+    told: Vec<(String, TopicConfig)>,
+}
+
+/// A topic that one shard never tells of (it was lost there in a crash) is shown after this.
+const GATHER_NS: u64 = 1_000_000_000;
 
 impl NamingDesk {
     /// A name server that knows our own shards, at `address` or where the client's subnet says.
@@ -60,28 +77,73 @@ impl NamingDesk {
             );
             assert!(registered.is_ok(), "our own names were checked with the configuration");
         }
-        NamingDesk { table, body: Vec::new(), next_scan_ns: 0 }
+        NamingDesk {
+            table,
+            body: Vec::new(),
+            next_scan_ns: 0,
+            own: own.len(),
+            shown: Set::default(),
+            gathering: Map::default(),
+        }
     }
 
-    /// Takes in what a shard says of its topics.
+    /// Takes in what a shard says of its topics. A new topic is shown when every shard has told of
+    /// it: a client that saw half of its queues would keep that half until its next poll.
     pub(super) fn routes(
         &mut self,
+        now_ns: u64,
         broker_name: &str,
         changed: &[TopicConfig],
         removed: &[String],
     ) -> Result<(), String> {
-        let rows: Vec<TopicRow<'_>> = changed
-            .iter()
-            .map(|topic| TopicRow {
-                name: &topic.name,
-                read_queues: topic.read_queues,
-                write_queues: topic.write_queues,
-                perm: topic.perm,
-                sys_flag: topic.sys_flag,
-            })
-            .collect();
+        for topic in removed {
+            self.shown.remove(topic);
+            self.gathering.remove(topic);
+        }
         let removed: Vec<&str> = removed.iter().map(String::as_str).collect();
-        self.table.topics_changed(broker_name, &rows, &removed).map_err(|refusal| refusal.remark)
+        self.table.topics_changed(broker_name, &[], &removed).map_err(|refusal| refusal.remark)?;
+        for topic in changed {
+            if self.shown.contains(&topic.name) {
+                self.show(broker_name, topic)?;
+                continue;
+            }
+            let gathering = self
+                .gathering
+                .entry(topic.name.clone())
+                .or_insert_with(|| Gathering { since_ns: now_ns, told: Vec::new() });
+            gathering.told.retain(|(name, _)| name != broker_name);
+            gathering.told.push((broker_name.to_owned(), topic.clone()));
+            if gathering.told.len() == self.own {
+                self.show_gathered(&topic.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what waited too long for a shard that does not tell.
+    fn show_late(&mut self, now_ns: u64) -> Result<(), String> {
+        let late = |(name, gathering): (&String, &Gathering)| {
+            (now_ns.saturating_sub(gathering.since_ns) > GATHER_NS).then(|| name.clone())
+        };
+        let names: Vec<String> = self.gathering.iter().filter_map(late).collect();
+        names.iter().try_for_each(|name| self.show_gathered(name))
+    }
+
+    fn show_gathered(&mut self, topic: &str) -> Result<(), String> {
+        let Some(gathering) = self.gathering.remove(topic) else { return Ok(()) };
+        self.shown.insert(topic.to_owned());
+        gathering.told.iter().try_for_each(|(broker_name, topic)| self.show(broker_name, topic))
+    }
+
+    fn show(&mut self, broker_name: &str, topic: &TopicConfig) -> Result<(), String> {
+        let row = TopicRow {
+            name: &topic.name,
+            read_queues: topic.read_queues,
+            write_queues: topic.write_queues,
+            perm: topic.perm,
+            sys_flag: topic.sys_flag,
+        };
+        self.table.topics_changed(broker_name, &[row], &[]).map_err(|refusal| refusal.remark)
     }
 }
 
@@ -90,6 +152,9 @@ impl Server {
     pub(super) fn tick_naming(&mut self) {
         let now_ns = self.now_ns;
         let Some(desk) = self.naming.as_mut() else { return };
+        if let Err(why) = desk.show_late(now_ns) {
+            self.shard.voice.say("route-refused", &format_args!("{why}"));
+        }
         if now_ns < desk.next_scan_ns {
             return;
         }
@@ -105,5 +170,53 @@ impl Server {
         if let Some(desk) = self.naming.as_mut() {
             desk.table.connection_closed(id.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Origin;
+    use crate::naming::Dialect;
+
+    fn desk() -> NamingDesk {
+        let own = [0, 1].map(|shard| OwnShard {
+            broker_name: format!("box-{shard}"),
+            port: 10_911 + 10 * shard,
+        });
+        NamingDesk::new(&Config::default(), "127.0.0.1", &own)
+    }
+
+    fn brokers(desk: &NamingDesk, topic: &str) -> usize {
+        let mut body = Vec::new();
+        match desk.table.route(topic, Dialect::Standard, None, &mut body) {
+            Ok(()) => String::from_utf8_lossy(&body).matches("\"brokerAddrs\"").count(),
+            Err(_) => 0,
+        }
+    }
+
+    #[test]
+    fn a_new_topic_is_shown_when_every_shard_has_told_of_it_and_not_half() {
+        let mut desk = desk();
+        let topic = [TopicConfig::new("orders", 2, Origin::Auto)];
+        desk.routes(0, "box-1", &topic, &[]).unwrap();
+        assert_eq!(brokers(&desk, "orders"), 0, "one of two shards has told");
+        desk.routes(5, "box-0", &topic, &[]).unwrap();
+        assert_eq!(brokers(&desk, "orders"), 2);
+        desk.routes(9, "box-0", &[], &["orders".to_owned()]).unwrap();
+        desk.routes(9, "box-1", &[], &["orders".to_owned()]).unwrap();
+        assert_eq!(brokers(&desk, "orders"), 0, "deleted");
+        desk.routes(10, "box-0", &topic, &[]).unwrap();
+        assert_eq!(brokers(&desk, "orders"), 0, "its next life gathers anew");
+    }
+
+    #[test]
+    fn a_topic_that_one_shard_lost_is_shown_after_a_second() {
+        let mut desk = desk();
+        desk.routes(0, "box-0", &[TopicConfig::new("half", 2, Origin::Auto)], &[]).unwrap();
+        desk.show_late(GATHER_NS).unwrap();
+        assert_eq!(brokers(&desk, "half"), 0);
+        desk.show_late(GATHER_NS + 1).unwrap();
+        assert_eq!(brokers(&desk, "half"), 1);
     }
 }

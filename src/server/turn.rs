@@ -131,11 +131,12 @@ impl Server {
         self.now_ns = self.driver.now_ns();
         let wall_ms = self.driver.wall_ms();
         self.shard.begin_turn(self.now_ns, wall_ms);
+        // Letters first: a client that was told of a change may ask for its route right away.
+        self.read_mail();
         for event in events.drain(..) {
             self.on_event(event);
         }
         self.events = events;
-        self.read_mail();
         if !self.blocked.is_empty() {
             self.unblock();
         }

@@ -6,7 +6,7 @@ final class Bodies {
     private Bodies() {
     }
 
-    /** Pseudo-random bytes (not compressible) of exactly {@code size}, the same for the same key. */
+    /** Bytes that do not compress, of exactly {@code size}, the same for the same key. */
     static byte[] of(String key, int size) {
         long state = 0xcbf29ce484222325L;
         for (byte b : key.getBytes(StandardCharsets.UTF_8)) {
