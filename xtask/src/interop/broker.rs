@@ -123,3 +123,13 @@ fn serve(binary: &Path, data: &Path, sets: &[String], fail_point: Option<&str>) 
     }
     command
 }
+
+impl Drop for Broker {
+    /// An orderly end: a killed broker would leave its staging memory behind.
+    fn drop(&mut self) {
+        if matches!(self.process.ended(), Ok(None)) && self.process.terminate().is_ok() {
+            // One that does not end in time is killed by its process's own drop.
+            let _ = self.process.wait(Duration::from_secs(10));
+        }
+    }
+}
