@@ -43,14 +43,24 @@ pub const CONNECTIONS_MAX: usize = 16 * 1024;
 pub const RECEIVE_ASSEMBLY_MAX: usize = FRAME_MAX + 4;
 /// Bytes all connections of a shard together may hold for frames being assembled.
 pub const RECEIVE_ASSEMBLY_TOTAL: usize = 64 * 1024 * 1024;
+/// What must be missing of a frame before sized receives pay, and the first of them.
+pub const RECEIVE_STEP_MIN: usize = 64 * 1024;
+/// The largest sized receive: each is as large as what has arrived, so that memory follows the
+/// bytes and not the claim.
+pub const RECEIVE_STEP_MAX: usize = 1024 * 1024;
 /// Reply bytes waiting on one connection before it is no longer read.
 pub const SEND_BACKLOG_PAUSE: usize = 1024 * 1024;
 /// Reply bytes waiting on one connection before it is closed as stuck.
 pub const SEND_BACKLOG_CLOSE: usize = 24 * 1024 * 1024;
-/// Reply bytes waiting on all connections of a shard before pulls are answered empty.
+/// Memory behind the replies waiting on all connections of a shard (default; `memoryMax` decides):
+/// beyond it pulls are answered SYSTEM_BUSY, beyond half of it those of connections with a backlog.
 pub const SEND_BACKLOG_TOTAL: usize = 64 * 1024 * 1024;
 /// Replies that wait for one watermark, per shard.
 pub const PENDING_REPLIES_MAX: usize = 64 * 1024;
+/// Buffers are trimmed to what they were used for this often, nanoseconds.
+pub const GIVE_BACK_EVERY_NS: u64 = 1_000_000_000;
+/// Events between two looks below which a shard counts as idle.
+pub const IDLE_EVENTS: usize = 500;
 /// Idle connections are closed after this.
 pub const IDLE_CLOSE_MS: u64 = 120_000;
 

@@ -120,6 +120,11 @@ impl Cold {
         Ok(())
     }
 
+    /// Drops the kept windows.
+    pub(crate) fn give_back(&mut self) {
+        self.windows.clear();
+    }
+
     /// A segment left: windows of files that are gone or used again are dropped.
     pub(crate) fn forget_below(&mut self, segment: u32) {
         self.windows.retain(|(cold, _)| cold.segment >= segment);
