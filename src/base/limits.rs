@@ -64,6 +64,12 @@ pub const IDLE_EVENTS: usize = 500;
 /// Idle connections are closed after this.
 pub const IDLE_CLOSE_MS: u64 = 120_000;
 
+/// Memory that input can force while it is read, beyond what follows from its length.
+pub const FORCED_FIXED: usize = 256 * 1024;
+/// Memory that one byte of input can force: a table entry or a text made from it. Measured over
+/// fuzzed input (`cargo xtask fuzz`), with room to spare.
+pub const FORCED_PER_BYTE: usize = 64;
+
 /// Topics of one shard.
 pub const TOPICS_MAX: usize = 64 * 1024;
 /// Queues of one shard.
@@ -103,6 +109,24 @@ pub const INDEX_CHUNK_ENTRIES: usize = INDEX_CHUNK / INDEX_ENTRY - 1;
 pub const INDEX_ARENA_DEFAULT: usize = 64 * 1024 * 1024;
 /// Above this much of the arena, written chunks are evicted to stay below it.
 pub const INDEX_ARENA_SOFT: usize = 24 * 1024 * 1024;
+
+/// Smallest arena of a shard.
+pub const INDEX_ARENA_MIN: usize = 4 * 1024 * 1024;
+
+/// Default of `memoryMax`, for each shard.
+pub const MEMORY_PER_SHARD_DEFAULT: usize = 256 * 1024 * 1024;
+/// Memory of the process outside its shards: the program's pages, stacks, the control thread, and
+/// what the allocator keeps for later.
+pub const PROCESS_MEMORY: usize = 20 * 1024 * 1024;
+/// Memory of a shard that does not depend on the plan: the ring's tables, waiting replies, buffers
+/// of index writes and of extents written ahead.
+pub const SHARD_MEMORY: usize = 8 * 1024 * 1024;
+/// Receive buffers of a shard's ring: 64 of 64 KiB.
+pub const RECEIVE_POOL_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of cold windows of the log kept; as much again may be in flight.
+pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Least memory for topics, groups, offsets, directories of the queues and their checkpoint.
+pub const STATE_MEMORY_MIN: usize = 8 * 1024 * 1024;
 
 /// Consumer offsets reach the log after this at most.
 pub const OFFSET_COALESCE_MS: u64 = 200;
