@@ -222,12 +222,7 @@ fn shard_dir(data: &Path, index: u16) -> PathBuf {
 }
 
 /// What every shard is told.
-fn plan(
-    config: &Config,
-    data: &Path,
-    shards: u16,
-    memory: &MemoryPlan,
-) -> Result<Vec<Plan>, Stop> {
+fn plan(config: &Config, data: &Path, shards: u16, memory: &MemoryPlan) -> Result<Vec<Plan>, Stop> {
     let address = advertised(config)?;
     let host = cpu::host_name();
     let cores = cpu::allowed();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use weir_wire::code::{request, response};
 use weir_wire::frame::{self, Codec, Frame, Split};
-use weir_wire::header::Header;
+use weir_wire::header::{Fields, Header};
 use weir_wire::reply::Request;
 
 /// Longest wait for an answer.
@@ -122,7 +122,9 @@ impl Client {
 
 fn answer(bytes: &[u8]) -> Result<Answer, String> {
     let frame = Frame::parse(bytes).map_err(|fault| fault.to_string())?;
-    let header = Header::parse(frame.codec, frame.header).map_err(|fault| fault.to_string())?;
+    let mut fields = Fields::default();
+    let header =
+        Header::parse(frame.codec, frame.header, &mut fields).map_err(|fault| fault.to_string())?;
     let next = header.optional_i64("nextBeginOffset").ok().flatten().unwrap_or(0);
     Ok(Answer { code: header.code, next })
 }

@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use weir::base::limits::FRAME_MAX;
 use weir_wire::frame::{Frame, Split, split};
-use weir_wire::header::Header;
+use weir_wire::header::{Fields, Header};
 use weir_wire::message::{BatchEntries, OffsetMsgId, Record, Records, properties};
 use weir_wire::request as wire;
 
@@ -25,7 +25,8 @@ pub(crate) fn read(stream: &[u8]) {
 fn frame(bytes: &[u8]) {
     let Ok(frame) = Frame::parse(bytes) else { return };
     body(frame.body);
-    let Ok(header) = Header::parse(frame.codec, frame.header) else { return };
+    let mut fields = Fields::default();
+    let Ok(header) = Header::parse(frame.codec, frame.header, &mut fields) else { return };
     for (name, text) in header.ext.iter() {
         black_box((name.to_cow(), text.to_cow(), text.parse_i64(), text.parse_bool()));
     }

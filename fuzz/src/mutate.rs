@@ -12,10 +12,30 @@ use crate::ORDERS;
 
 /// Words of the protocol, where a random byte would never find them.
 const WORDS: &[&[u8]] = &[
-    b"\"extFields\":{", b"\"opaque\":", b"\"code\":310", b"\"code\":11", b"\"flag\":2", b"null",
-    b"\\u0001", b"\\uD800", b"-9223372036854775808", b"2147483648", b"4294967295", b"1e308",
-    b"TBW102", b"UNIQ_KEY", b"consumerGroup", b"queueOffset", b"[[[[[[[[[[[[[[[[", b"{\"a\":{",
-    b"maxMsgNums", b"2147483647", b"batch", b"\xFF\xFF\xFF\xFF", b"\x7F\xFF\xFF\xFF", b"\x00\x00",
+    b"\"extFields\":{",
+    b"\"opaque\":",
+    b"\"code\":310",
+    b"\"code\":11",
+    b"\"flag\":2",
+    b"null",
+    b"\\u0001",
+    b"\\uD800",
+    b"-9223372036854775808",
+    b"2147483648",
+    b"4294967295",
+    b"1e308",
+    b"TBW102",
+    b"UNIQ_KEY",
+    b"consumerGroup",
+    b"queueOffset",
+    b"[[[[[[[[[[[[[[[[",
+    b"{\"a\":{",
+    b"maxMsgNums",
+    b"2147483647",
+    b"batch",
+    b"\xFF\xFF\xFF\xFF",
+    b"\x7F\xFF\xFF\xFF",
+    b"\x00\x00",
 ];
 
 /// Changes `input[..size]` in place and gives its new size, at most `max`; `None` when this seed
@@ -76,9 +96,8 @@ fn put_word(bytes: &mut Vec<u8>, from: usize, upto: usize, random: &mut Random) 
     bytes.splice(at..at + gone, word.iter().copied());
     let frame = &mut bytes[from - 8..];
     let grown = |old: u32| (old + word.len() as u32).saturating_sub(gone as u32);
-    let word_at = |at: usize| {
-        u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
-    };
+    let word_at =
+        |at: usize| u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
     let (len, header) = (grown(word_at(0)), word_at(4));
     let header_len = header & 0xFF_FFFF;
     let in_header = at - from < header_len as usize;

@@ -19,7 +19,7 @@ use weir_io::sim::{Random, SimClient, World, WorldOptions};
 use weir_wire::code::request;
 use weir_wire::code::response::SUCCESS;
 use weir_wire::frame::{Codec, Frame, Split, split};
-use weir_wire::header::Header;
+use weir_wire::header::{Fields, Header};
 use weir_wire::reply::Request;
 
 use crate::bound;
@@ -49,7 +49,8 @@ pub(crate) fn serve(orders: u64, stream: &[u8]) {
     let forced = bound::within(bound::serving(stream.len()), || {
         let mut rest = stream;
         while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.len().min(piece_max - random.size(0..piece_max) / 2));
+            let (piece, after) =
+                rest.split_at(rest.len().min(piece_max - random.size(0..piece_max) / 2));
             bad.send(piece);
             rig.turns(1 + random.size(0..2));
             rest = after;
@@ -69,10 +70,17 @@ fn check_answers(bytes: &[u8]) {
     let mut rest = bytes;
     while let Split::Whole(len) = split(rest, 2 * FRAME_MAX) {
         let (bytes, after) = rest.split_at(len.min(rest.len()));
-        let header = Frame::parse(bytes).map(|frame| Header::parse(frame.codec, frame.header));
-        assert!(matches!(header, Ok(Ok(_))), "an answer that is no frame: {header:?}");
+        assert!(answer(bytes).is_some(), "an answer that is no frame: {bytes:?}");
         rest = after;
     }
+}
+
+/// `opaque` and code of a frame.
+fn answer(bytes: &[u8]) -> Option<(i32, i32)> {
+    let mut fields = Fields::default();
+    let frame = Frame::parse(bytes).ok()?;
+    let header = Header::parse(frame.codec, frame.header, &mut fields).ok()?;
+    Some((header.opaque, header.code))
 }
 
 struct Rig {
@@ -133,19 +141,21 @@ impl Rig {
             .finish();
         client.send(&bytes);
         let mut came = Vec::new();
-        let mut answer = None;
+        let mut got = None;
         for _ in 0..PATIENCE {
             self.turns(1);
             came.extend(client.take());
             if let Split::Whole(len) = split(&came, FRAME_MAX) {
-                let frame = Frame::parse(&came[..len]).ok();
-                let header = frame.and_then(|f| Header::parse(f.codec, f.header).ok());
-                answer = header.map(|header| (header.opaque, header.code));
+                got = answer(&came[..len]);
                 break;
             }
         }
-        let served = answer == Some((77, SUCCESS));
-        assert!(served, "the sound connection got {answer:?} in {PATIENCE} turns, {:?}", client.standing());
+        let served = got == Some((77, SUCCESS));
+        assert!(
+            served,
+            "the sound connection got {got:?} in {PATIENCE} turns, {:?}",
+            client.standing()
+        );
     }
 }
 

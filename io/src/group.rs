@@ -58,11 +58,14 @@ mod tests {
 
     #[test]
     fn the_tightest_group_between_the_own_one_and_the_root_counts() {
-        let root = folder("two", &[
-            ("a/memory.max", "536870912\n"),
-            ("a/b/memory.max", "max\n"),
-            ("a/b/c/memory.max", "1073741824\n"),
-        ]);
+        let root = folder(
+            "two",
+            &[
+                ("a/memory.max", "536870912\n"),
+                ("a/b/memory.max", "max\n"),
+                ("a/b/c/memory.max", "1073741824\n"),
+            ],
+        );
         let found = tightest("0::/a/b/c\n", &root);
         let outside = tightest("0::/d\n", &root);
         fs::remove_dir_all(&root).unwrap();
@@ -71,11 +74,14 @@ mod tests {
 
     #[test]
     fn the_first_version_is_read_too_and_its_huge_number_is_none() {
-        let root = folder("one", &[
-            ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
-            ("memory/x/memory.limit_in_bytes", "268435456\n"),
-            ("cpu/x/memory.limit_in_bytes", "1\n"),
-        ]);
+        let root = folder(
+            "one",
+            &[
+                ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                ("memory/x/memory.limit_in_bytes", "268435456\n"),
+                ("cpu/x/memory.limit_in_bytes", "1\n"),
+            ],
+        );
         let found = tightest("9:cpu:/x\n5:memory,hugetlb:/x\n", &root);
         let free = tightest("5:memory:/\n", &root);
         fs::remove_dir_all(&root).unwrap();

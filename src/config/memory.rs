@@ -7,8 +7,8 @@
 
 use super::table::Config;
 use crate::base::limits::{
-    BLOCK_MAX, STATE_MEMORY_MIN, INDEX_ARENA_DEFAULT, INDEX_ARENA_MIN, MEMORY_PER_SHARD_DEFAULT,
-    PROCESS_MEMORY, PULL_BYTES_MAX, RECEIVE_POOL_BYTES, SEND_BACKLOG_PAUSE, SHARD_MEMORY,
+    BLOCK_MAX, INDEX_ARENA_DEFAULT, INDEX_ARENA_MIN, MEMORY_PER_SHARD_DEFAULT, PROCESS_MEMORY,
+    PULL_BYTES_MAX, RECEIVE_POOL_BYTES, SEND_BACKLOG_PAUSE, SHARD_MEMORY, STATE_MEMORY_MIN,
     WINDOW_BYTES_MAX,
 };
 
@@ -87,11 +87,7 @@ impl MemoryPlan {
 impl Config {
     /// Divides the memory there is over `shards` shards. `group_limit` is what the process's
     /// group (cgroup) may use, bytes. The error names the least that would do, and why.
-    pub fn memory_plan(
-        &self,
-        shards: u16,
-        group_limit: Option<u64>,
-    ) -> Result<MemoryPlan, String> {
+    pub fn memory_plan(&self, shards: u16, group_limit: Option<u64>) -> Result<MemoryPlan, String> {
         let each = u64::from(shards.max(1));
         let asked = self.memory_max_bytes.unwrap_or(MEMORY_PER_SHARD_DEFAULT as u64 * each);
         // The kernel's own memory for sockets and the ring counts in the group too.
