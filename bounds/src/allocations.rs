@@ -18,9 +18,9 @@ const BURST: u64 = 512;
 /// Messages of a pull.
 const BATCH: i64 = 32;
 const TOPIC: &str = "bounds";
-/// A thread that rolls segments, writes the index and ticks may call the allocator this often per
-/// message, and not more: one call in five hundred messages.
-const ALLOWED_PER_MESSAGE: f64 = 0.002;
+/// A message costs no call; a checkpoint takes one per index chunk that is not on disk yet (127
+/// messages each), and segments and ticks take a few. More than that is a call per message.
+const ALLOWED_PER_MESSAGE: f64 = 0.01;
 
 /// The options.
 #[derive(Args, Clone, Debug)]

@@ -51,7 +51,8 @@ impl Client {
     pub(crate) fn send(&mut self, topic: &str, number: u64, body: &[u8]) {
         self.opaque += 1;
         let properties = format!(
-            "UNIQ_KEY\u{1}7F0000010001000000000000{number:08X}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}a\u{2}"
+            "UNIQ_KEY\u{1}7F0000010001000000000000{number:08X}\u{2}WAIT\u{1}true\u{2}\
+             TAGS\u{1}a\u{2}"
         );
         Request::new(&mut self.out, self.codec, request::SEND_MESSAGE_V2, self.opaque, false)
             .ext_str("a", "bounds_producer")

@@ -1,11 +1,11 @@
 //! weir-bounds: the promises about memory, each as a program that says a figure and can fail.
 //!
 //! `allocations` counts what a message costs the heap of its shard, `memory` reads what a broker
-//! holds from outside, `fuzz` feeds bad input and bounds what it can make a shard allocate. The
-//! allocator here counts; the broker that is shipped does not have it.
+//! holds from outside. The allocator here counts; the broker that is shipped does not have it.
 
 mod allocations;
 mod client;
+mod memory;
 mod rig;
 
 use std::process::ExitCode;
@@ -27,11 +27,14 @@ struct Bounds {
 enum Command {
     /// Allocations of a shard's thread per message, produced and pulled over real sockets.
     Allocations(allocations::Arguments),
+    /// What a running broker holds: resident and huge pages and staging files, each once.
+    Memory(memory::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Bounds::parse().command {
         Command::Allocations(arguments) => allocations::run(&arguments),
+        Command::Memory(arguments) => memory::run(&arguments),
     };
     match done {
         Ok(line) => {

@@ -8,8 +8,42 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use clap::Args;
 use serde::Serialize;
+
+/// The options.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Arguments {
+    /// Process id of the broker.
+    #[arg(long)]
+    pid: u32,
+    /// Look every tenth of a second for so many seconds, and say the most that was held.
+    #[arg(long, default_value_t = 0.0)]
+    seconds: f64,
+    /// Fail when more bytes were held.
+    #[arg(long)]
+    at_most: Option<u64>,
+}
+
+/// Says what is held, or the most of some seconds.
+pub(crate) fn run(arguments: &Arguments) -> Result<String, String> {
+    let looks = 1 + (arguments.seconds.max(0.0) * 10.0) as u32;
+    let mut most = held(arguments.pid)?;
+    for _ in 1..looks {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = held(arguments.pid)?;
+        if now.total > most.total {
+            most = now;
+        }
+    }
+    let line = serde_json::to_string(&most).map_err(|error| error.to_string())?;
+    match arguments.at_most {
+        Some(limit) if most.total > limit => Err(format!("{line}: more than {limit} bytes")),
+        _ => Ok(line),
+    }
+}
 
 /// Memory of a process at one moment, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

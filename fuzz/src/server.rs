@@ -98,7 +98,7 @@ impl Rig {
         let mut driver = world.driver();
         let opened = Shard::open(&mut driver, options());
         assert!(opened.is_ok(), "a new shard opens: {:?}", opened.as_ref().err());
-        let Ok((shard, _)) = opened else { std::process::abort() };
+        let Ok((shard, _)) = opened else { unreachable!("asserted before") };
         let (sender, inbox) = mailbox::channel::<Letter>(MAILBOX);
         inbox.attach(driver.bell());
         let mut listeners = Vec::new();
@@ -106,7 +106,9 @@ impl Rig {
             let addr = SocketAddr::from(([127, 0, 0, 1], port));
             listeners.extend(driver.listen(addr, Duration::ZERO));
         }
-        let [(own, addr), (naming, naming_addr)] = listeners[..] else { std::process::abort() };
+        let [(own, addr), (naming, naming_addr)] = listeners[..] else {
+            unreachable!("asserted before")
+        };
         let post = PostOffice { own: 0, boxes: vec![sender], inbox, held: Vec::new() };
         let shards = [OwnShard { broker_name: "fuzz-0".into(), port: 10_911 }];
         let desk = NamingDesk::new(&Config::default(), "127.0.0.1", &shards);
