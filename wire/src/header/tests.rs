@@ -393,7 +393,10 @@ fn empty_binary_text_counts_as_absent() {
 #[test]
 fn a_header_that_ends_as_the_last_one_did_reads_as_if_it_were_the_first() {
     let ends = [
-        r#","flag":0,"language":"JAVA","opaque":OPAQUE,"serializeTypeCurrentRPC":"JSON","version":493}"#,
+        concat!(
+            r#","flag":0,"language":"JAVA","opaque":OPAQUE,"#,
+            r#""serializeTypeCurrentRPC":"JSON","version":493}"#
+        ),
         r#","flag":2,"language":"GO","opaque":OPAQUE,"version":1}"#,
         r#","opaque":OPAQUE}"#,
         r#","opaque":OPAQUE,"opaque":7}"#,
