@@ -30,6 +30,7 @@ struct Plan {
     options: ShardOptions,
     listen: Vec<SocketAddr>,
     naming: Option<NamingPlan>,
+    stall_log_ms: u64,
 }
 
 /// What the first shard needs to be the name server too.
@@ -161,6 +162,7 @@ fn run_shard(
     }
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut server = Server::new(driver, shard, desk, post);
+    server.set_stall_limit_ms(plan.stall_log_ms);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
     }
@@ -248,7 +250,8 @@ fn plan(config: &Config, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
             let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let options = shard_options(config, data, index, log, broker);
-            Plan { index, core, options, listen, naming }
+            let stall_log_ms = config.stall_log_ms;
+            Plan { index, core, options, listen, naming, stall_log_ms }
         })
         .collect())
 }
