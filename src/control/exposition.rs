@@ -14,7 +14,7 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 /// Upper bounds in base units, each with the count in it alone, and the sum of all values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Buckets {
-    /// Bound and count; the last bound is `f64::MAX`.
+    /// Bound and count; the last bound is `f64::INFINITY`.
     pub counts: Vec<(f64, u64)>,
     /// Sum of the values.
     pub sum: f64,
