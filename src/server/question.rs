@@ -145,7 +145,7 @@ impl Server {
         let end = |topic: &str, queue: u32| broker.max_offset(topic, queue as i32, marks);
         for topic in broker.catalog.topics() {
             let name = &topic.config.name;
-            let stored: u64 = (0..topic.config.queues()).map(|queue| end(name, queue as u32)).sum();
+            let stored: u64 = (0..topic.config.queues()).map(|queue| end(name, queue)).sum();
             if backlog.topics.len() < METRIC_SERIES_MAX {
                 backlog.topics.push((name.clone(), stored));
             } else {
