@@ -32,6 +32,19 @@ pub struct SideRings {
     pub durable: Batches,
 }
 
+/// Entries of a side ring whose memory is kept when it is quiet.
+const KEPT: usize = 1024;
+
+impl SideRings {
+    /// Shrinks both rings, if they hold little.
+    pub fn give_back(&mut self) {
+        for side in [&mut self.staged, &mut self.durable] {
+            side.closed.shrink_to(KEPT);
+            side.answered.shrink_to(KEPT);
+        }
+    }
+}
+
 /// The side ring of one promise.
 #[derive(Debug, Default)]
 pub struct Batches {

@@ -11,6 +11,7 @@ use weir_io::{Driver, Event, Listener, Socket};
 use weir_wire::header::Fields;
 use weir_wire::request::sent::SentAnswers;
 
+use super::backlog::{Bounds, Thrift};
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
 use super::deferred::Kept;
@@ -40,7 +41,7 @@ pub struct Server {
     listeners: Vec<(Listener, Role)>,
     events: Vec<Event>,
     ready: Vec<Ready>,
-    ids: Vec<ConnId>,
+    pub(super) ids: Vec<ConnId>,
     /// Connections whose frames wait for room in the log, oldest first.
     pub(super) blocked: VecDeque<ConnId>,
     /// How long the connection being handled has waited for room, nanoseconds.
@@ -64,6 +65,11 @@ pub struct Server {
     pub(super) next_opaque: i32,
     /// Bytes in all inboxes.
     pub(super) assembly_bytes: usize,
+    /// What all connections together may hold.
+    pub(super) bounds: Bounds,
+    /// The connection whose frame is completed although there is no room, so that one is.
+    pub(super) first_assembled: Option<ConnId>,
+    pub(super) thrift: Thrift,
     /// Monotonic time of this turn.
     pub(super) now_ns: u64,
     /// When the request being handled was received, for pulls.
@@ -107,6 +113,9 @@ impl Server {
             effects: Vec::new(),
             next_opaque: 0,
             assembly_bytes: 0,
+            bounds: Bounds::default(),
+            first_assembled: None,
+            thrift: Thrift::default(),
             now_ns,
             asked_ns: now_ns,
             next_tick_ns: now_ns,
@@ -147,6 +156,7 @@ impl Server {
         self.shard.begin_turn(self.now_ns, wall_ms);
         // Letters first: a client that was told of a change may ask for its route right away.
         self.read_mail();
+        self.thrift.events += events.len();
         for event in events.drain(..) {
             self.on_event(event);
         }
@@ -176,6 +186,11 @@ impl Server {
     /// A turn longer than this is told; 0: never.
     pub fn set_stall_limit_ms(&mut self, limit_ms: u64) {
         self.shard.meter.stall_limit_ns = limit_ms * 1_000_000;
+    }
+
+    /// Whether [`Server::run`] would end now, for programs with a loop of their own.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Ends the loop after this turn.
@@ -243,8 +258,12 @@ impl Server {
         }
         let more = !connection.outbox.is_empty() && !connection.listed;
         connection.listed |= more;
+        let waiting = !connection.inbox.is_empty() && connection.blocked_ns == 0;
         if more {
             self.connections.dirty.push(id);
+        }
+        if waiting && !self.is_stuffed(id) {
+            self.handle_inbox(id);
         }
         self.steer(id);
     }
@@ -257,12 +276,11 @@ impl Server {
             connection.listed = false;
             let backlog = connection.backlog();
             if connection.sending == 0 && !connection.outbox.is_empty() {
-                let spare = std::mem::take(&mut connection.spare);
-                let buf = std::mem::replace(&mut connection.outbox, spare);
-                connection.sending = buf.len();
+                let buf = connection.take_outbox();
                 let socket = connection.socket;
                 self.driver.send(socket, buf, tokens::send(id));
             }
+            self.connections.weigh(id);
             if backlog > SEND_BACKLOG_CLOSE {
                 let limit =
                     format_args!("{backlog} reply bytes are not taken, limit {SEND_BACKLOG_CLOSE}");
@@ -292,6 +310,7 @@ impl Server {
         self.shard.tick(&mut self.driver);
         self.tick_naming();
         self.sweep();
+        self.save_memory();
     }
 
     /// Closes connections that are idle, or whose frame never ends.
@@ -311,6 +330,7 @@ impl Server {
                 self.forget(id);
             }
         }
+        self.resume_assembly(&mut ids);
         self.ids = ids;
     }
 
@@ -325,7 +345,7 @@ impl Server {
     /// Forgets a connection and all that waits for it.
     pub(super) fn forget(&mut self, id: ConnId) {
         let Some(connection) = self.connections.remove(id) else { return };
-        self.assembly_bytes = self.assembly_bytes.saturating_sub(connection.inbox.len());
+        self.assembly_bytes = self.assembly_bytes.saturating_sub(connection.assembling());
         self.driver.close(connection.socket);
         match connection.role {
             Role::Broker => self.shard.connection_closed(id.0),
