@@ -11,6 +11,7 @@ mod progress;
 mod run;
 mod server;
 mod session;
+mod ticks;
 
 pub(crate) use args::{BedArgs, Lengths};
 pub(crate) use generator::Load;

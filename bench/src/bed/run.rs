@@ -8,7 +8,8 @@ use std::io;
 use std::time::Instant;
 
 use super::generator::Load;
-use super::server::Server;
+use super::server::{Kind, Server};
+use super::ticks::Ticks;
 use crate::findings::{DeviceUse, Disk, DiskCounts, Point};
 use crate::load::LoadReport;
 use crate::machine::{self, ThreadCpu};
@@ -20,6 +21,12 @@ pub(crate) struct Watch {
     threads: Vec<ThreadCpu>,
     read_bytes: Option<u64>,
     disk: Option<(Disk, DiskCounts)>,
+    ticks: Option<Ticks>,
+}
+
+fn ticks(server: &Server) -> Option<Ticks> {
+    let asked = server.setup.kind == Kind::Weir;
+    asked.then(|| Ticks::of(server.port)).flatten()
 }
 
 /// What was counted since.
@@ -33,6 +40,8 @@ pub(crate) struct Spent {
     pub busiest_ns: Option<u64>,
     /// Bytes the server itself made the device read.
     pub read_bytes: Option<u64>,
+    /// Sends of one turn of the server's loop.
+    pub tick_batch: Option<f64>,
     /// What the device did for all.
     pub device: Option<DeviceUse>,
 }
@@ -49,6 +58,7 @@ impl Watch {
             threads: server.pid().map_or(Ok(Vec::new()), machine::threads_cpu_ns)?,
             read_bytes: server.pid().and_then(|pid| machine::read_bytes(pid).ok()),
             disk,
+            ticks: ticks(server),
         })
     }
 
@@ -69,6 +79,8 @@ impl Watch {
             let now = machine::read_bytes(pid).ok();
             spent.read_bytes = now.zip(self.read_bytes).map(|(now, then)| now - then);
         }
+        let both = ticks(server).zip(self.ticks);
+        spent.tick_batch = both.and_then(|(now, then)| now.since(then));
         if let Some((disk, before)) = &self.disk {
             spent.device = Some(disk.counts()?.since(before, seconds));
         }
@@ -109,6 +121,7 @@ pub(crate) fn point(report: &LoadReport, spent: &Spent, server: &Server) -> Poin
             .device
             .filter(|device| device.writes > 0 && !pulls)
             .map(|device| handled / device.writes as f64),
+        tick_batch: spent.tick_batch,
         device: spent.device,
         failed: report.failed.clone(),
         ..Point::default()

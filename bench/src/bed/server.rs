@@ -81,7 +81,8 @@ pub(crate) struct Server {
     pub addr: String,
     bed: BedArgs,
     java: Option<JavaArgs>,
-    port: u16,
+    /// Its port, when it was started here.
+    pub port: u16,
     child: Option<Child>,
     dir: PathBuf,
     group: Option<PathBuf>,

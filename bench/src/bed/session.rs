@@ -66,8 +66,8 @@ impl Session {
     /// Starts one more server.
     pub(crate) fn server(&mut self, setup: Setup, java: Option<&JavaArgs>) -> io::Result<Server> {
         const EACH: u16 = 20;
-        // Two are kept free: a broker may also listen two below its port.
-        let offset = 2 + EACH * self.servers;
+        // A broker may also listen two and eleven below its port.
+        let offset = 12 + EACH * self.servers;
         if offset + EACH > PORTS {
             return Err(io::Error::other(format!("more servers than {PORTS} ports are for")));
         }
@@ -130,6 +130,12 @@ impl Session {
         let limited = limited.filter(|p| p.intended_per_s.is_none()).count();
         let failed: u64 = points.iter().flat_map(|p| &p.failed).map(|f| f.count).sum();
         let saturated = points.iter().filter(|p| p.saturated).count();
+        let silent = points.iter().filter(|p| p.per_s == 0.0).count();
+        if silent > 0 {
+            self.findings.void = Some(format!(
+                "{silent} runs got no answer at all: the server hung or the time was too short"
+            ));
+        }
         if limited > 0 {
             self.note(format!(
                 "{limited} closed-loop runs used the generator's whole core: there it was the \

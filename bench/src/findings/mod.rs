@@ -54,8 +54,10 @@ pub(crate) struct Findings {
 pub(crate) struct Curve {
     /// What it shows.
     pub title: String,
-    /// What is on the horizontal axis, which is logarithmic.
+    /// What is on the horizontal axis.
     pub x: String,
+    /// Whether that axis is logarithmic; else it begins at 0.
+    pub log_x: bool,
     /// What is on the vertical axis, which begins at 0.
     pub y: String,
     /// Name and points of each series.

@@ -231,7 +231,7 @@ fn figure(out: &mut String, svg: Option<String>, caption: &str, series: &[&str])
     );
 }
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "panel",
     "series",
     "step",
@@ -247,6 +247,7 @@ const COLUMNS: [&str; 18] = [
     "CPU share",
     "memory",
     "messages/write",
+    "sends/tick",
     "device busy",
     "generator",
     "errors",
@@ -289,7 +290,7 @@ fn numbers(out: &mut String, points: &[Point]) {
     out.push_str("</details>");
 }
 
-fn cells(point: &Point) -> [String; 18] {
+fn cells(point: &Point) -> [String; 19] {
     let or_none = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), plain);
     let errors: u64 = point.failed.iter().map(|failure| failure.count).sum();
     let device = point.device;
@@ -309,6 +310,7 @@ fn cells(point: &Point) -> [String; 18] {
         or_none(point.cpu_share),
         point.memory_bytes.map_or_else(|| "–".to_owned(), |memory| bytes(memory as f64)),
         or_none(point.messages_per_write),
+        or_none(point.tick_batch),
         or_none(device.map(|device| device.busy_share)),
         format!("{:.2}", point.generator_cpu_share),
         errors.to_string(),

@@ -93,7 +93,7 @@ pub(super) fn throughput_latency(
             .x_desc("messages per second (achieved)")
             .y_desc("latency from the intended time")
             .x_label_formatter(&|x| number::plain(*x))
-            .y_label_formatter(&|y| number::time(*y))
+            .y_label_formatter(&|y| round_one(*y, number::time))
             .x_labels(7)
             .label_style(("sans-serif", 13))
             .axis_desc_style(("sans-serif", 13))
@@ -150,7 +150,7 @@ pub(super) fn spectra(
             .x_desc("percentile")
             .y_desc("latency")
             .x_label_formatter(&|x| percentile(*x))
-            .y_label_formatter(&|y| number::time(*y))
+            .y_label_formatter(&|y| round_one(*y, number::time))
             .label_style(("sans-serif", 13))
             .axis_desc_style(("sans-serif", 13))
             .draw()
@@ -193,7 +193,7 @@ pub(super) fn time_line(lines: &[&TimeLine], shown: Shown) -> io::Result<Option<
     let Some(bounds) = log_bounds(all()) else { return Ok(None) };
     let y_label = |y: &f64| match shown {
         Shown::Rate => number::plain(*y),
-        Shown::P99 => number::time(*y),
+        Shown::P99 => round_one(*y, number::time),
     };
     let y_desc = if shown == Shown::Rate { "messages per second" } else { "p99 latency" };
     drawn(WIDE, |root| {
@@ -242,34 +242,49 @@ pub(super) fn curve(curve: &Curve) -> io::Result<Option<String>> {
     let y = log_bounds(all().map(|point| point.1));
     let (Some(x), Some(y)) = (x, y) else { return Ok(None) };
     drawn(SIZE, |root| {
-        let mut chart = ChartBuilder::on(root)
-            .margin(12)
-            .x_label_area_size(42)
-            .y_label_area_size(68)
-            .build_cartesian_2d(x.log_scale(), 0.0..y.end / 1.5 * 1.08)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(BLACK.mix(0.12))
-            .x_desc(&curve.x)
-            .y_desc(&curve.y)
-            .x_label_formatter(&|x| number::plain(*x))
-            .y_label_formatter(&|y| number::plain(*y))
-            .label_style(("sans-serif", 13))
-            .axis_desc_style(("sans-serif", 13))
-            .draw()
-            .map_err(failed)?;
-        for (i, (_, points)) in curve.series.iter().enumerate() {
-            let style = ShapeStyle::from(colour(i)).stroke_width(2);
-            let line = LineSeries::new(points.iter().copied(), style);
-            chart.draw_series(line).map_err(failed)?;
-            let dots = points.iter().map(|point| Circle::new(*point, 4, colour(i).filled()));
-            chart.draw_series(dots).map_err(failed)?;
+        let mut builder = ChartBuilder::on(root);
+        builder.margin(12).x_label_area_size(42).y_label_area_size(68);
+        let y = 0.0..y.end / 1.5 * 1.08;
+        macro_rules! draw {
+            ($x:expr, $x_label:expr) => {{
+                let mut chart = builder.build_cartesian_2d($x, y).map_err(failed)?;
+                chart
+                    .configure_mesh()
+                    .light_line_style(TRANSPARENT)
+                    .bold_line_style(BLACK.mix(0.12))
+                    .x_desc(&curve.x)
+                    .y_desc(&curve.y)
+                    .x_label_formatter($x_label)
+                    .y_label_formatter(&|y| number::plain(*y))
+                    .x_labels(7)
+                    .label_style(("sans-serif", 13))
+                    .axis_desc_style(("sans-serif", 13))
+                    .draw()
+                    .map_err(failed)?;
+                for (i, (_, points)) in curve.series.iter().enumerate() {
+                    let style = ShapeStyle::from(colour(i)).stroke_width(2);
+                    let line = LineSeries::new(points.iter().copied(), style);
+                    chart.draw_series(line).map_err(failed)?;
+                    let dots = points.iter().map(|p| Circle::new(*p, 4, colour(i).filled()));
+                    chart.draw_series(dots).map_err(failed)?;
+                }
+                Ok(())
+            }};
         }
-        Ok(())
+        match curve.log_x {
+            true => draw!(x.log_scale(), &|x| round_one(*x, number::plain)),
+            false => draw!(0.0..x.end / 1.5 * 1.06, &|x| number::plain(*x)),
+        }
     })
     .map(Some)
+}
+
+/// The text of a value on a logarithmic axis: only of 1, 2 and 5 times a power of ten, or the
+/// texts would lie over each other.
+fn round_one(value: f64, text: fn(f64) -> String) -> String {
+    let lead = value / 10_f64.powf(value.abs().log10().floor());
+    let shown = [1.0, 2.0, 5.0, 10.0].iter().any(|one| (lead - one).abs() < 1e-6);
+    if shown { text(value) } else { String::new() }
 }
 
 /// Panels of the findings in order of appearance.

@@ -31,7 +31,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, default_value_t = 3.0, value_parser = crate::load::seconds)]
     pub prime: f64,
     /// The same for Java, whose compiler needs longer.
-    #[arg(long, default_value_t = 30.0, value_parser = crate::load::seconds)]
+    #[arg(long, default_value_t = 60.0, value_parser = crate::load::seconds)]
     pub java_prime: f64,
     /// Connections.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4096))]

@@ -67,10 +67,13 @@ pub(crate) fn flush_compare(args: &FlushCompareArgs) -> io::Result<()> {
     }
     ratios(&mut session, &args.sizes);
     curves(&mut session, &args.sizes);
-    session.note(
-        "Batch sizes of ticks are absent: this broker's metrics were not read. Messages per write \
-         of the device stand in for them; writes of neighbours on the device count too.",
-    );
+    if session.findings.points.iter().all(|point| point.tick_batch.is_none()) {
+        session.note(
+            "Batch sizes of ticks are absent: the broker's control port did not tell them. \
+             Messages per write of the device stand in for them.",
+        );
+    }
+    session.note("Writes of neighbours on the device count in messages per write, too.");
     session.note(
         "The step of a ladder is a share of the slowest series' closed-loop rate; “own” steps are \
          shares of the series' own.",
@@ -135,12 +138,21 @@ fn curves(session: &mut Session, sizes: &[u64]) {
         curves.push(Curve {
             title: format!("Messages in one write of the device, {panel}"),
             x: "messages per second".to_owned(),
+            log_x: false,
             y: "messages per write".to_owned(),
             series: of(&|point| point.messages_per_write),
         });
         curves.push(Curve {
+            title: format!("Sends one tick of the broker's loop took in, {panel}"),
+            x: "messages per second".to_owned(),
+            log_x: false,
+            y: "sends per tick".to_owned(),
+            series: of(&|point| point.tick_batch),
+        });
+        curves.push(Curve {
             title: format!("Processor time of the server for one message, {panel}"),
             x: "messages per second".to_owned(),
+            log_x: false,
             y: "ns per message".to_owned(),
             series: of(&|point| point.cpu_ns_per_message),
         });

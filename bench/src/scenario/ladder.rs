@@ -75,6 +75,13 @@ pub(super) fn climb(
             steps::median(&session.findings.points, which, steps::rate)
         })
         .collect();
+    if saturated.len() < climbers.len() {
+        session
+            .note(format!("{panel}: somebody answered nothing under load; no ladder is climbed."));
+        let runs = climbers.len() * (COMMON.len() + OWN.len());
+        session.progress.done(runs as f64 * steps.planned_s());
+        return Ok(());
+    }
     let slowest = saturated.iter().copied().fold(f64::MAX, f64::min);
     for share in COMMON {
         for climber in climbers {

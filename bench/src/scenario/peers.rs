@@ -34,9 +34,13 @@ pub(crate) struct PeersArgs {
     /// Leave weir out.
     #[arg(long)]
     pub no_weir: bool,
-    /// Seconds of load on each broker before the first round (Java compiles meanwhile).
-    #[arg(long, default_value_t = 30.0, value_parser = crate::load::seconds)]
+    /// Seconds of load on each broker before the first round.
+    #[arg(long, default_value_t = 3.0, value_parser = crate::load::seconds)]
     pub prime: f64,
+    /// The same for Java, whose compiler needs longer: with less it is still getting faster in
+    /// the rounds, and the ratio flatters.
+    #[arg(long, default_value_t = 60.0, value_parser = crate::load::seconds)]
+    pub java_prime: f64,
     /// Body bytes.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     pub body: u64,
@@ -85,7 +89,12 @@ pub(crate) fn peers(args: &PeersArgs) -> io::Result<()> {
     let setups = args.setups()?;
     let rungs = if args.no_ladder { 0 } else { ladder::COMMON.len() + ladder::OWN.len() };
     let runs = setups.len() * (3 * lengths.rounds as usize + rungs);
-    let planned = runs as f64 * steps.planned_s() + setups.len() as f64 * args.prime;
+    let prime = |setup: &Setup| match setup.kind {
+        Kind::Java(_) => args.java_prime,
+        _ => args.prime,
+    };
+    let primes: f64 = setups.iter().map(prime).sum();
+    let planned = runs as f64 * steps.planned_s() + primes;
     let mut session = Session::begin(&args.bed, "peers", planned)?;
     let mut servers = Vec::new();
     for setup in setups {
@@ -98,9 +107,10 @@ pub(crate) fn peers(args: &PeersArgs) -> io::Result<()> {
         .collect();
     for climber in &climbers {
         session.progress.doing(format!("priming {}", climber.series));
-        let long = Steps { seconds: args.prime, warmup: 0.0, ..steps };
+        let seconds = prime(&climber.server.setup);
+        let long = Steps { seconds, warmup: 0.0, ..steps };
         long.load(&session, climber).run()?;
-        session.progress.done(args.prime);
+        session.progress.done(seconds);
     }
     for round in 0..lengths.rounds {
         for i in order(climbers.len(), round) {

@@ -107,6 +107,7 @@ fn ratios(session: &mut Session, args: &QueuesArgs, panel: &str) {
     session.findings.curves.push(Curve {
         title: "Processor time of the server for one message (medians)".to_owned(),
         x: "queues".to_owned(),
+        log_x: true,
         y: "ns per message".to_owned(),
         series: vec![("weir ASYNC".to_owned(), line)],
     });

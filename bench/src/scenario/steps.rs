@@ -81,7 +81,8 @@ pub(super) struct Which<'a> {
     pub step: &'a str,
 }
 
-/// A value of each round's two runs; saturated runs and rounds without both are left out.
+/// A value of each round's two runs; saturated runs, runs without an answer and rounds without
+/// both are left out.
 pub(super) fn pairs(
     points: &[Point],
     over: Which<'_>,
@@ -92,6 +93,7 @@ pub(super) fn pairs(
         points.iter().find(|p| {
             p.round == round
                 && !p.saturated
+                && p.per_s > 0.0
                 && (p.panel.as_str(), p.series.as_str(), p.step.as_str())
                     == (which.panel, which.series, which.step)
         })
@@ -119,8 +121,9 @@ pub(super) fn median(
     value: impl Fn(&Point) -> f64,
 ) -> Option<f64> {
     let same = |p: &&Point| {
-        (p.panel.as_str(), p.series.as_str(), p.step.as_str())
-            == (which.panel, which.series, which.step)
+        p.per_s > 0.0
+            && (p.panel.as_str(), p.series.as_str(), p.step.as_str())
+                == (which.panel, which.series, which.step)
     };
     let values: Vec<f64> = points.iter().filter(same).map(value).collect();
     (!values.is_empty()).then(|| crate::spread::Spread::of(values).median)
