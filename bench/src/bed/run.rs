@@ -123,6 +123,11 @@ pub(crate) fn point(report: &LoadReport, spent: &Spent, server: &Server) -> Poin
             .map(|device| handled / device.writes as f64),
         tick_batch: spent.tick_batch,
         device: spent.device,
+        failed_share: {
+            let failed: u64 = report.failed.iter().map(|failure| failure.count).sum();
+            let answered = failed + report.sent + report.pulled;
+            failed as f64 / answered.max(1) as f64
+        },
         failed: report.failed.clone(),
         ..Point::default()
     }

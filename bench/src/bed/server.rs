@@ -139,7 +139,10 @@ impl Server {
         let mut child = command.spawn()?;
         let ready = if by_line { ready_line(&mut child) } else { self.port_opens(&mut child) };
         self.child = Some(child);
-        ready.map_err(|error| {
+        if let (Kind::Ceiling(_), Ok(line)) = (&self.setup.kind, &ready) {
+            line.trim_start_matches("ready ").clone_into(&mut self.addr);
+        }
+        ready.map(drop).map_err(|error| {
             let said = fs::read_to_string(&output).unwrap_or_default();
             io::Error::other(format!("{} did not start: {error}\n{said}", self.name))
         })
@@ -162,7 +165,10 @@ impl Server {
             Kind::Weir => self.weir(&mut command),
             Kind::Ceiling(runtime) => {
                 command.arg(std::env::current_exe()?).arg("ceiling");
-                command.args(["--listen", &self.addr, "--core", &core, "--runtime", runtime]);
+                // A free port of the kernel's choice: not every runtime takes one that was used a
+                // minute ago.
+                let listen = "127.0.0.1:0";
+                command.args(["--listen", listen, "--core", &core, "--runtime", runtime]);
                 command.arg("--file").arg(self.dir.join("log"));
                 if self.setup.sync {
                     command.arg("--sync");
@@ -249,7 +255,7 @@ impl Server {
         child.wait().map(drop)
     }
 
-    fn port_opens(&self, child: &mut Child) -> io::Result<()> {
+    fn port_opens(&self, child: &mut Child) -> io::Result<String> {
         let addr = resolve(&self.addr)?;
         let begun = Instant::now();
         while begun.elapsed() < 2 * READY_PATIENCE {
@@ -259,7 +265,7 @@ impl Server {
             if TcpStream::connect_timeout(&addr, Duration::from_secs(1)).is_ok() {
                 // The port opens a moment before the broker is done starting.
                 thread::sleep(Duration::from_secs(3));
-                return Ok(());
+                return Ok(String::new());
             }
             thread::sleep(Duration::from_millis(200));
         }
@@ -282,8 +288,8 @@ impl Server {
     }
 }
 
-/// Waits for the first line on standard output; the rest of it is read and dropped.
-fn ready_line(child: &mut Child) -> io::Result<()> {
+/// Waits for the first line on standard output and gives it; the rest is read and dropped.
+fn ready_line(child: &mut Child) -> io::Result<String> {
     let Some(stdout) = child.stdout.take() else {
         return Err(io::Error::other("no standard output"));
     };
@@ -295,7 +301,7 @@ fn ready_line(child: &mut Child) -> io::Result<()> {
         }
     });
     match first.recv_timeout(READY_PATIENCE) {
-        Ok(_) => Ok(()),
+        Ok(line) => Ok(line),
         Err(mpsc::RecvTimeoutError::Timeout) => Err(io::Error::other("no ready line")),
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::other("it ended")),
     }

@@ -16,6 +16,9 @@ use super::server::{Server, Setup};
 use crate::findings::{Disk, Findings, Machine, Point, Ratio, SCHEMA};
 use crate::page::Place;
 
+/// Above this share of error answers a run says nothing about the work it was to measure.
+const REFUSED: f64 = 0.1;
+
 /// A scenario at work.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -134,6 +137,14 @@ impl Session {
         if silent > 0 {
             self.findings.void = Some(format!(
                 "{silent} runs got no answer at all: the server hung or the time was too short"
+            ));
+        }
+        let refused = points.iter().filter(|p| p.failed_share > REFUSED).count();
+        if refused > 0 && self.findings.void.is_none() {
+            self.findings.void = Some(format!(
+                "in {refused} runs more than {:.0} % of the answers were errors: the ratios are \
+                 about refusals; the runs say which",
+                REFUSED * 100.0
             ));
         }
         if limited > 0 {

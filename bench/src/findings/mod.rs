@@ -194,6 +194,9 @@ pub(crate) struct Point {
     /// What the device did meanwhile.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device: Option<DeviceUse>,
+    /// Share of the answers that were errors.
+    #[serde(default)]
+    pub failed_share: f64,
     /// Error answers by code and remark.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub failed: Vec<Failure>,

@@ -71,8 +71,13 @@ pub(crate) fn catch_up(args: &CatchUpArgs) -> io::Result<()> {
         batch: 32,
         consumers: Vec::new(),
     };
-    drain::fill(&mut session, &server, &fill, backlog / BODY)?;
-    session.progress.done(fill_s);
+    // A backlog for each group: groups that read the same one share what comes from the device.
+    let most = args.groups.iter().copied().max().unwrap_or(1);
+    for group in 0..most {
+        let messages = backlog / BODY / u64::from(most);
+        drain::fill(&mut session, &server, &fill, &cold_topic(group), messages)?;
+        session.progress.done(fill_s / f64::from(most));
+    }
     check_memory(&mut session, &server, backlog, args.memory_limit)?;
     for round in 0..lengths.rounds {
         let run = Run { args, server: &server, lengths, round };
@@ -87,6 +92,10 @@ pub(crate) fn catch_up(args: &CatchUpArgs) -> io::Result<()> {
     }
     ratios(&mut session, args);
     session.finish()
+}
+
+fn cold_topic(group: u16) -> String {
+    format!("weir_bench_cold_{group}")
 }
 
 /// The backlog must be larger than the memory it could be kept in.
@@ -144,6 +153,7 @@ impl Run<'_> {
         Load::new(&session.bed, &self.server.addr, &self.server.name)
             .with("mode", "drain")
             .with("group", format!("catch_up_{group}"))
+            .with("topic", cold_topic(group))
             .with("queues", 8)
             .with("connections", 4)
             .with("seconds", seconds)

@@ -14,6 +14,7 @@ use crate::device;
 use crate::findings::{Ratio, Target};
 
 const PANEL: &str = "drain";
+const TOPIC: &str = "weir_bench_cold";
 const DEVICE: &str = "device";
 /// Least share of the served bytes that must come from the device.
 const COLD_SHARE: f64 = 0.95;
@@ -62,7 +63,7 @@ pub(crate) fn drain(args: &DrainArgs) -> io::Result<()> {
     let bytes = messages * (args.body + OVERHEAD);
     let setup = Setup { retention_bytes: 2 * bytes + (2 << 30), ..Setup::new(Kind::Weir, false) };
     let server = session.server(setup, None)?;
-    fill(&mut session, &server, args, messages)?;
+    fill(&mut session, &server, args, TOPIC, messages)?;
     session.progress.done(fill_s);
     for round in 0..lengths.rounds {
         for i in order(args.consumers.len(), round) {
@@ -76,15 +77,17 @@ pub(crate) fn drain(args: &DrainArgs) -> io::Result<()> {
     session.finish()
 }
 
-/// Fills the backlog.
+/// Fills the backlog of a topic.
 pub(super) fn fill(
     session: &mut Session,
     server: &Server,
     args: &DrainArgs,
+    topic: &str,
     messages: u64,
 ) -> io::Result<()> {
     session.progress.doing(format!("filling {messages} messages"));
     let load = Load::new(&session.bed, &server.addr, &server.name)
+        .with("topic", topic)
         .with("queues", args.queues)
         .with("body", args.body)
         .with("outstanding", steps::outstanding(args.body, 4, 256))
@@ -112,6 +115,7 @@ fn one(
     session.progress.doing(format!("draining, {step}"));
     let load = Load::new(&session.bed, &server.addr, &server.name)
         .with("mode", "drain")
+        .with("topic", TOPIC)
         .with("group", format!("drain_{consumers}_{round}"))
         .with("queues", args.queues)
         .with("body", args.body)
