@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use weir_wire::frame::Codec;
+use weir_wire::message::ShortKey;
 
 use crate::base::limits::PENDING_REPLIES_MAX;
 use crate::commitlog::Watermarks;
@@ -40,6 +41,8 @@ pub enum Answer {
         count: u32,
         /// Bytes of the first record.
         len: u32,
+        /// UNIQ_KEY of a single message, when it is short enough to be carried.
+        key: ShortKey,
     },
     /// Success without a body.
     Done,
@@ -72,6 +75,9 @@ struct Held {
     ready: Ready,
 }
 
+/// Replies a ring has memory for when it is idle.
+const RING_KEPT: usize = 1024;
+
 /// The rings.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -82,7 +88,14 @@ pub(crate) struct Pending {
 impl Pending {
     /// Empty rings.
     pub(crate) fn new() -> Pending {
-        Pending { staged: VecDeque::with_capacity(4096), durable: VecDeque::with_capacity(4096) }
+        let ring = || VecDeque::with_capacity(RING_KEPT);
+        Pending { staged: ring(), durable: ring() }
+    }
+
+    /// Shrinks the rings to what they began with, if they hold less.
+    pub(crate) fn give_back(&mut self) {
+        self.staged.shrink_to(RING_KEPT);
+        self.durable.shrink_to(RING_KEPT);
     }
 
     /// Whether one more reply may wait.

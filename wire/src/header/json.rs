@@ -9,8 +9,10 @@
 //! cursor: places then stay in registers, which halves the work per header. What compact JSON
 //! has none of, such as spaces, is left to functions of its own.
 
+use super::ending::{Ending, member as seen};
 use super::ext::Span;
-use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, Header, HeaderError, NAME_MAX, Text, escape};
+use super::parsed::Draft;
+use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, HeaderError, NAME_MAX, Text, escape};
 use crate::codes::Language;
 use crate::swar;
 
@@ -18,8 +20,8 @@ use crate::swar;
 pub const DEPTH_MAX: usize = 16;
 
 /// Reads `bytes` into `header`.
-pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), HeaderError> {
-    if std::str::from_utf8(bytes).is_err() {
+pub(super) fn parse(bytes: &[u8], header: &mut Draft<'_>) -> Result<(), HeaderError> {
+    if !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
         return Err(HeaderError::NotUtf8);
     }
     let mut at = take(bytes, 0, b'{')?;
@@ -27,34 +29,70 @@ pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), 
     if bytes.get(end) == Some(&b'}') {
         at = end + 1;
     } else {
-        let mut open = true;
-        while open {
-            let (name, value_at) = key(bytes, at)?;
-            at = member(bytes, header, name, value_at)?;
-            (at, open) = more(bytes, at, b'}')?;
-        }
+        at = members(bytes, header, at)?;
     }
     at = skip_space(bytes, at);
     if at == bytes.len() { Ok(()) } else { Err(syntax(bytes, at)) }
 }
 
+/// Reads the members from `at` on; returns the place behind the closing brace.
+#[inline]
+fn members(bytes: &[u8], header: &mut Draft<'_>, at: usize) -> Result<usize, HeaderError> {
+    let (mut at, mut open) = (at, true);
+    let mut learn = None;
+    while open {
+        let (name, value_at) = key(bytes, at)?;
+        at = member(bytes, header, name, value_at)?;
+        if header.members & seen::FIELDS != 0 && learn.is_none() {
+            if Ending::meets(bytes, header, at) {
+                return Ok(bytes.len());
+            }
+            learn = Some((at, header.members));
+        }
+        (at, open) = more(bytes, at, b'}')?;
+    }
+    if let Some((from, head)) = learn.filter(|_| at == bytes.len()) {
+        Ending::learn(bytes, header, from, head);
+    }
+    Ok(at)
+}
+
 /// Reads the value at `at` of the member `key`; returns the place behind it.
 #[inline]
-fn member<'a>(
-    bytes: &'a [u8],
-    header: &mut Header<'a>,
+fn member(
+    bytes: &[u8],
+    header: &mut Draft<'_>,
     key: Span,
     at: usize,
 ) -> Result<usize, HeaderError> {
     let mut buf = [0; NAME_MAX];
     let end;
+    let mut bit = 0;
     match name(bytes, key, &mut buf) {
-        b"code" => (header.code, end) = int(bytes, at, "code")?,
-        b"opaque" => (header.opaque, end) = int(bytes, at, "opaque")?,
-        b"version" => (header.version, end) = int(bytes, at, "version")?,
-        b"flag" => (header.flag, end) = int(bytes, at, "flag")?,
-        b"extFields" => end = ext_fields(bytes, header, at)?,
+        b"code" => {
+            bit = seen::CODE;
+            (header.code, end) = int(bytes, at, "code")?;
+        }
+        b"opaque" => {
+            bit = seen::OPAQUE;
+            (header.opaque, end) = int(bytes, at, "opaque")?;
+            let len = end - at;
+            header.opaque_span = Span { at, len, plain_len: len };
+        }
+        b"version" => {
+            bit = seen::VERSION;
+            (header.version, end) = int(bytes, at, "version")?;
+        }
+        b"flag" => {
+            bit = seen::FLAG;
+            (header.flag, end) = int(bytes, at, "flag")?;
+        }
+        b"extFields" => {
+            bit = seen::FIELDS;
+            end = ext_fields(bytes, header, at)?;
+        }
         b"language" => {
+            bit = seen::LANGUAGE;
             let value;
             (value, end) = any(bytes, at)?;
             if let Value::Text(span) = value {
@@ -63,22 +101,22 @@ fn member<'a>(
             }
         }
         b"remark" => {
+            bit = seen::ODD;
             let value;
             (value, end) = any(bytes, at)?;
             if let Value::Text(span) | Value::Bare(span) = value {
-                header.remark = header.ext.text(span);
+                header.remark = span;
             }
         }
         _ => (_, end) = any(bytes, at)?,
     }
+    // A member that comes twice: the last one counts, which an ending could not tell.
+    let twice = if header.members & bit != 0 { seen::ODD } else { 0 };
+    header.members |= bit | twice;
     Ok(end)
 }
 
-fn ext_fields<'a>(
-    bytes: &'a [u8],
-    header: &mut Header<'a>,
-    at: usize,
-) -> Result<usize, HeaderError> {
+fn ext_fields(bytes: &[u8], header: &mut Draft<'_>, at: usize) -> Result<usize, HeaderError> {
     let mut at = skip_space(bytes, at);
     if bytes.get(at) == Some(&b'n') {
         return word(bytes, at, b"null");
@@ -92,6 +130,13 @@ fn ext_fields<'a>(
     let mut nulls = 0;
     let mut open = true;
     while open {
+        if let Some(name) = letter(bytes, at) {
+            let value;
+            (value, at) = string(bytes, at + 5)?;
+            header.fields.push(name, value).ok_or(limit)?;
+            (at, open) = more(bytes, at, b'}')?;
+            continue;
+        }
         let (name, value_at) = key(bytes, at)?;
         if name.len > EXT_KEY_MAX {
             return Err(limit);
@@ -99,18 +144,18 @@ fn ext_fields<'a>(
         if bytes.get(value_at) == Some(&b'"') {
             let value;
             (value, at) = string(bytes, value_at + 1)?;
-            header.ext.push(name, value).ok_or(limit)?;
+            header.fields.push(name, value).ok_or(limit)?;
         } else {
             let value;
             (value, at) = any(bytes, value_at)?;
             match value {
                 Value::Text(value) | Value::Bare(value) => {
-                    header.ext.push(name, value).ok_or(limit)?;
+                    header.fields.push(name, value).ok_or(limit)?;
                 }
                 // As in Java's map: null replaces what was there, and is then left out.
                 Value::Null if nulls < EXT_FIELDS_MAX => {
                     nulls += 1;
-                    header.ext.remove(name);
+                    header.fields.remove(bytes, name);
                 }
                 Value::Null => return Err(limit),
             }
@@ -173,6 +218,17 @@ fn more_after_space(bytes: &[u8], at: usize, end: u8) -> Result<(usize, bool), H
         Some(byte) if *byte == end => Ok((at + 1, false)),
         _ => Err(syntax(bytes, at)),
     }
+}
+
+/// The place of a one-letter name that a string follows, as in `"a":"`: most of a send's fields.
+#[inline(always)]
+fn letter(bytes: &[u8], at: usize) -> Option<Span> {
+    const AROUND: u64 = u64::from_le_bytes([0xFF, 0, 0xFF, 0xFF, 0xFF, 0, 0, 0]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"', 0, b'"', b':', b'"', 0, 0, 0]);
+    let chunk = bytes.get(at..)?.first_chunk::<8>()?;
+    let plain = chunk[1] != b'"' && chunk[1] != b'\\';
+    let found = u64::from_le_bytes(*chunk) & AROUND == QUOTES && plain;
+    found.then_some(Span { at: at + 1, len: 1, plain_len: 1 })
 }
 
 /// A member's name; returns the place behind the colon.
