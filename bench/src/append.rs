@@ -33,6 +33,7 @@ const KIND_WRITE: u64 = 1;
 /// The engine alone.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppendArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Bytes of a record.

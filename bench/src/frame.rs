@@ -135,7 +135,8 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Builds the frame of a stock Java producer: unique key, tag and `WAIT` in the properties, queue count of the default topic, its own broker's name.
+    /// Builds the frame of a stock Java producer: unique key, tag and `WAIT` in the properties,
+    /// queue count of the default topic, its own broker's name.
     pub(crate) fn send(shape: &SendShape<'_>) -> Self {
         let properties = format!(
             "UNIQ_KEY\u{1}{UNIQUE_PREFIX}{UNIQUE_COUNTER}\u{2}WAIT\u{1}{}\u{2}TAGS\u{1}TagA\u{2}",

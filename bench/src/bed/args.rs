@@ -57,7 +57,8 @@ pub(crate) struct BedArgs {
     #[arg(long, default_value_t = 1)]
     pub load_core: usize,
     /// First of the ports used (a range of 400).
-    #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    #[arg(long, default_value_t = 21_000,
+          value_parser = clap::value_parser!(u16).range(1024..=65_000))]
     pub port_base: u16,
 }
 

@@ -21,10 +21,12 @@ pub(crate) struct JavaArgs {
     #[arg(long)]
     pub java_classpath: Option<String>,
     /// Heap of the Java broker, MiB (as much again may be used outside of the heap).
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=262_144))]
+    #[arg(long, default_value_t = 2048,
+          value_parser = clap::value_parser!(u32).range(256..=262_144))]
     pub java_heap: u32,
     /// Collector of the Java broker, as in -XX:+Use…GC (RocketMQ's own start script: G1).
-    #[arg(long, default_value = "G1", value_parser = ["G1", "Z", "Serial", "Parallel", "Shenandoah"])]
+    #[arg(long, default_value = "G1",
+          value_parser = ["G1", "Z", "Serial", "Parallel", "Shenandoah"])]
     pub java_collector: String,
 }
 

@@ -239,8 +239,8 @@ impl Server {
         let java = self.java.as_ref().filter(|_| matches!(self.setup.kind, Kind::Java(_)))?;
         let (count, all_ms, longest_ms) = java::pauses(&self.dir);
         Some(format!(
-            "{}: RocketMQ {}, heap {} MiB, {} collector: {count} pauses of together {all_ms:.0} ms, \
-             the longest {longest_ms:.0} ms",
+            "{}: RocketMQ {}, heap {} MiB, {} collector: {count} pauses of together \
+             {all_ms:.0} ms, the longest {longest_ms:.0} ms",
             self.name,
             java::VERSION,
             java.java_heap,

@@ -215,7 +215,10 @@ pub(super) fn time_line(lines: &[&TimeLine], shown: Shown) -> io::Result<Option<
                     .draw()
                     .map_err(failed)?;
                 for (i, line) in lines.iter().enumerate() {
-                    let points = line.moments.iter().map(|m| (m.at_s, value(line, m).max($least)));
+                    // Without an answer there is no latency: a step of none is left out.
+                    let told =
+                        line.moments.iter().filter(|m| shown == Shown::Rate || m.p99_us > 0.0);
+                    let points = told.map(|m| (m.at_s, value(line, m)));
                     let style = ShapeStyle::from(colour(i)).stroke_width(2);
                     chart.draw_series(LineSeries::new(points, style)).map_err(failed)?;
                     for (at_s, _) in &line.marks {

@@ -14,7 +14,7 @@ use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::{LocalExecutorBuilder, Placement};
 
-use super::{Bell, Core, Memory, Out};
+use super::shared::{Bell, Core, Memory, Out};
 use crate::ceiling::{BUFFERS, CeilingArgs, DEPTH, FLUSH_NS, WRITE_MAX};
 
 impl Memory for DmaBuffer {

@@ -14,7 +14,7 @@ use tokio_uring::buf::BoundedBuf;
 use tokio_uring::fs::{File, OpenOptions};
 use tokio_uring::net::{TcpListener, TcpStream};
 
-use super::{Bell, Core, Memory, Out};
+use super::shared::{Bell, Core, Memory, Out};
 use crate::ceiling::{BUFFERS, CeilingArgs, DEPTH, FLUSH_NS, WRITE_MAX};
 
 /// A vector in which an aligned place of [`WRITE_MAX`] bytes begins at `from`.

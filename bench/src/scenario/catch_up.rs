@@ -27,10 +27,12 @@ const BEYOND_MEMORY: u64 = 3;
 /// The catch-up.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CatchUpArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Messages per second of the producers.
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+    #[arg(long, default_value_t = 50_000,
+          value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
     pub rate: u64,
     /// MiB of bodies in the backlog; without it 2048 (512 with --quick).
     #[arg(long, value_parser = clap::value_parser!(u64).range(64..=1_048_576))]

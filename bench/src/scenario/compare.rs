@@ -20,8 +20,10 @@ const PULL: &str = "pull";
 /// The comparison.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompareArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
+    /// How Java runs.
     #[command(flatten)]
     pub java: JavaArgs,
     /// With Java RocketMQ 5.4.0 (also when a class path is given).
@@ -43,7 +45,8 @@ pub(crate) struct CompareArgs {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub pulls: u32,
     /// Body bytes.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=1_048_576))]
+    #[arg(long, default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     pub body: u64,
     /// Leave the pull runs out.
     #[arg(long)]

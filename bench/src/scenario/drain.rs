@@ -24,13 +24,15 @@ const OVERHEAD: u64 = 512;
 /// The drain.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DrainArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Messages of the backlog; without it 1,000,000 (200,000 with --quick).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     pub messages: Option<u64>,
     /// Body bytes.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    #[arg(long, default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub body: u64,
     /// Queues.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]

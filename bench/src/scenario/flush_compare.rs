@@ -23,10 +23,12 @@ const LARGEST: u64 = 5 << 20;
 /// The comparison of flush modes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FlushCompareArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Body sizes.
-    #[arg(long, value_delimiter = ',', default_values_t = [100, 1 << 10, 4 << 10, 64 << 10, 1 << 20, LARGEST],
+    #[arg(long, value_delimiter = ',',
+          default_values_t = [100, 1 << 10, 4 << 10, 64 << 10, 1 << 20, LARGEST],
           value_parser = clap::value_parser!(u64).range(..=LARGEST))]
     pub sizes: Vec<u64>,
 }

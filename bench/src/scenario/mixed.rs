@@ -21,13 +21,15 @@ const MOMENTS_MAX: f64 = 600.0;
 /// Produce and consume.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MixedArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Minutes; without it 60 (0.5 with --quick).
     #[arg(long, value_parser = minutes)]
     pub minutes: Option<f64>,
     /// Messages per second outside of peaks.
-    #[arg(long, default_value_t = RATE, value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+    #[arg(long, default_value_t = RATE,
+          value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
     pub rate: u64,
     /// Rate of a peak over the usual one.
     #[arg(long, default_value_t = 4.0)]
@@ -36,7 +38,8 @@ pub(crate) struct MixedArgs {
     #[arg(long)]
     pub sync: bool,
     /// Body bytes.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=1_048_576))]
+    #[arg(long, default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     pub body: u64,
 }
 

@@ -21,8 +21,10 @@ const PULL: &str = "pull";
 /// The comparison of brokers.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PeersArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
+    /// How Java runs.
     #[command(flatten)]
     pub java_args: JavaArgs,
     /// Start Java RocketMQ 5.4.0 twice, with ASYNC_FLUSH (its default) and with SYNC_FLUSH.
@@ -42,7 +44,8 @@ pub(crate) struct PeersArgs {
     #[arg(long, default_value_t = 60.0, value_parser = crate::load::seconds)]
     pub java_prime: f64,
     /// Body bytes.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=1_048_576))]
+    #[arg(long, default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     pub body: u64,
     /// Connections.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4096))]

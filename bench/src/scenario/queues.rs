@@ -21,6 +21,7 @@ const FEW: u32 = 8;
 /// Many queues.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QueuesArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Numbers of queues: up to 1000, or whole thousands.

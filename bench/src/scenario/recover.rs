@@ -24,10 +24,12 @@ const SHARE: f64 = 0.9;
 /// Recovery.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RecoverArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Body bytes.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=1_048_576))]
+    #[arg(long, default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     pub body: u64,
 }
 

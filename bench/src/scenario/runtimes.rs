@@ -20,6 +20,7 @@ const ONE: &str = "one outstanding";
 /// Runtimes side by side.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RuntimesArgs {
+    /// Where, how long, what is written where.
     #[command(flatten)]
     pub bed: BedArgs,
     /// Body bytes.

@@ -59,7 +59,7 @@ pub(super) fn order(count: usize, round: u32) -> Vec<usize> {
     (0..count)
         .map(|i| {
             let forward = (i + round as usize) % count;
-            if round % 2 == 0 { forward } else { count - 1 - forward }
+            if round.is_multiple_of(2) { forward } else { count - 1 - forward }
         })
         .collect()
 }
