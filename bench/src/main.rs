@@ -1,7 +1,8 @@
 //! weir-bench: figures for weir and for other brokers that speak RocketMQ's protocol.
 //!
 //! `load` makes traffic, `ceiling` is the least server possible on this machine, `append` is
-//! weir's engine without a network, `compare` runs them side by side and prints ratios. The
+//! weir's engine without a network, `compare` runs them side by side and prints ratios, `start`
+//! takes the time of a start. The
 //! README beside this crate says which command gives which figure.
 
 mod append;
@@ -14,6 +15,7 @@ mod machine;
 mod reply;
 mod ring;
 mod spread;
+mod start;
 mod target;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ enum Command {
     Append(append::AppendArgs),
     /// weir, the ceiling and Java side by side: the ratios.
     Compare(compare::CompareArgs),
+    /// weir's start: after a clean stop, and after a kill with a long tail.
+    Start(start::StartArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Ceiling(args) => ceiling::ceiling(&args),
         Command::Append(args) => append::append(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Start(args) => start::start(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
