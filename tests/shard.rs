@@ -35,6 +35,7 @@ fn options(sync_flush: bool) -> ShardOptions {
             flush_interval_ms: 10,
             prepare_ahead: 256 * 1024,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         broker: BrokerOptions { sync_flush, young_bytes: 1 << 30, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,

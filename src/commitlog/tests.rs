@@ -22,6 +22,7 @@ fn options(sync_flush: bool) -> LogOptions {
         flush_interval_ms: 5,
         prepare_ahead: 512 * 1024,
         lock_patience_ms: 5000,
+        serve_around: false,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::commitlog::LogImage;
 /// "WCKP", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WCKP");
 /// Raised with every change of the image's types.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before the image.
 const HEADER: usize = 4096;
 

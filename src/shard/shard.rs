@@ -143,6 +143,7 @@ impl Shard {
                         self.voice.say("cold-read-failed", &format_args!("{errno}"));
                     }
                     if let Some(damage) = self.cold.damage.take() {
+                        self.log.note_damage(damage);
                         self.voice.say("log-damaged", &format_args!("{damage}"));
                     }
                 }

@@ -58,6 +58,7 @@ impl std::fmt::Display for End {
             End::Fault(BlockFault::NoHeader) => f.write_str("no block header"),
             End::Fault(BlockFault::Short(bytes)) => write!(f, "a block cut short of {bytes} bytes"),
             End::Fault(BlockFault::Checksum) => f.write_str("a block whose checksum differs"),
+            End::Fault(BlockFault::Unreadable) => f.write_str("the device cannot read it"),
         }
     }
 }
