@@ -91,7 +91,13 @@ fn serve_around(estate: &Estate<'_>, blocks: &[Block], verdict: Verdict) -> Resu
         Verdict::Damage(segment, offset) => (block.segment, block.offset) == (segment, offset),
         _ => false,
     };
-    let gone = blocks.iter().find(bad).map_or(0..0, |bad| bad.header.start..bad.header.end());
+    let mut gone = blocks.iter().find(bad).map_or(0..0, |bad| bad.header.start..bad.header.end());
+    let oldest = |first: &Block| bad(&first) && first.segment > 1;
+    let headless = blocks.first().is_some_and(oldest);
+    if headless {
+        // Where the log began before it is not known without that block.
+        gone.start = gone.end;
+    }
     let end = blocks.last().map_or(0, |last| last.header.end());
     let mut options = estate.plan.log.clone();
     options.serve_around = true;
@@ -110,12 +116,14 @@ fn serve_around(estate: &Estate<'_>, blocks: &[Block], verdict: Verdict) -> Resu
             Err(error) => return Err(format!("look {look} refused to serve around: {error}")),
         };
         let holes: Vec<_> = log.holes().map(|(_, hole)| hole.from..hole.upto).collect();
-        let expected = if gone.is_empty() { Vec::new() } else { vec![gone.clone()] };
+        let none = gone.is_empty() && !headless;
+        let expected = if none { Vec::new() } else { vec![gone.clone()] };
         if holes != expected || report.end != end {
             let upto = report.end;
             return Err(format!("look {look}: holes {holes:?} of {end}, not {gone:?} of {upto}"));
         }
-        if log.damaged_segments().count() == 0 {
+        // A header page is written again with the next start, and then whole.
+        if log.damaged_segments().count() == 0 && (look == 1 || !gone.is_empty()) {
             return Err(format!("look {look}: no segment counts as damaged"));
         }
         estate.oracle.all_but(&records, log.min_position(), &gone)?;
@@ -176,7 +184,10 @@ fn read_blocks(world: &World, dir: &Path) -> Result<Vec<Block>, Broken> {
             world.peek(path, 0, len as usize).map_err(|errno| format!("{name}: {errno}"))?;
         let mut offset = SEGMENT_HEADER;
         while let Some(Ok((header, _))) = bytes.get(offset as usize..).map(BlockHeader::open) {
-            let follows = blocks.last().is_none_or(|last| last.header.end() == header.start);
+            // A good-looking block of an earlier generation can stand behind the end.
+            let follows = blocks.last().is_none_or(|Block { header: last, .. }| {
+                last.end() == header.start && last.generation <= header.generation
+            });
             if !follows || header.segment != segment {
                 break;
             }
