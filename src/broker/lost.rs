@@ -58,10 +58,11 @@ impl Broker {
         let committed: Vec<_> = tables.flatten().collect();
         for entry in committed {
             let Some((index, _)) = self.catalog.topic(&entry.topic) else { continue };
-            let Ok(offset) = u64::try_from(entry.offset) else { continue };
-            if offset > 0
-                && let Ok(queue) = self.queue_of(index, entry.queue_id)
-            {
+            let Ok(queue) = self.queue_of(index, entry.queue_id) else { continue };
+            // A queue whose messages are all among the lost ones; a committed offset tells of it,
+            // but what a client commits is believed only as far as there can have been messages.
+            let offset = u64::try_from(entry.offset).unwrap_or(0).min(lost.messages);
+            if self.queues.bounds(queue).max == 0 {
                 self.queues.raise_max(queue, offset);
             }
         }
