@@ -8,7 +8,7 @@
 use super::attributes;
 use super::codec::Get;
 use super::group::GroupConfig;
-use super::names::{SYSTEM_GROUPS, TEMPLATE_TOPIC};
+use super::names::{SYSTEM_GROUPS, TEMPLATE_TOPIC, is_send_forbidden};
 use super::options::{BrokerOptions, FlushClass, PERM_INHERIT, PERM_READ, PERM_WRITE};
 use super::record::MetaError;
 use super::topic::{Origin, TopicConfig};
@@ -59,6 +59,8 @@ pub struct Topic {
     pub created: u64,
     /// When its messages count as stored.
     pub class: FlushClass,
+    /// Clients may send to it.
+    pub(super) sendable: bool,
     /// Its queues by queue id; `None` until something is in it.
     pub(super) queues: Vec<Option<QueueId>>,
 }
@@ -163,7 +165,8 @@ impl Catalog {
             return TopicIdx(index);
         }
         let name = config.name.clone();
-        let topic = Some(Topic { config, created, class, queues: Vec::new() });
+        let sendable = !is_send_forbidden(&name);
+        let topic = Some(Topic { config, created, class, sendable, queues: Vec::new() });
         let index = match self.unused.pop() {
             Some(index) => {
                 self.topics[index as usize] = topic;

@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 
 use weir_wire::code::response;
 use weir_wire::frame::Codec;
-use weir_wire::message::{OffsetMsgId, Record, properties};
+use weir_wire::message::{OffsetMsgId, Record, Records, properties};
 use weir_wire::reply::Reply;
+use weir_wire::request::sent::Sent;
 
 use super::connection::{ConnId, Role};
 use super::dispatch::Flow;
 use super::turn::Server;
-use crate::base::limits::{BATCH_MESSAGES_MAX, PARKED_PULLS_MAX};
+use crate::base::limits::PARKED_PULLS_MAX;
 use crate::broker::{PullReply, Reject, ReplyTo};
 use crate::shard::{Answer, Fetch, Ready, Shard, Waiter};
 
@@ -112,60 +113,41 @@ impl Server {
                            unknown, it may or may not be stored";
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(why).finish();
             }
-            Answer::Sent { queue_id, queue_offset, position, count, len } => {
-                let sent = SentReply { queue_id, queue_offset, position, count, len };
-                write_sent(out, &self.shard, codec, opaque, &sent);
+            Answer::Sent { queue_id, queue_offset, position, count, len, key } => {
+                let sent = Sent {
+                    queue_id,
+                    queue_offset: queue_offset.cast_signed(),
+                    position: position.cast_signed(),
+                    key: key.as_bytes(),
+                };
+                let answers = &self.sent_answers;
+                if count != 1 {
+                    let host = answers.host();
+                    let ids = batch_ids(self.shard.record(position, len as usize), host, count);
+                    answers.write_batch(out, codec, opaque, &ids, &sent);
+                } else if sent.key.is_empty() {
+                    // Too long to be carried: it is read where it was stored.
+                    let record = self.shard.record(position, len as usize).map(Record::parse);
+                    let stored = record.and_then(Result::ok).map(|record| record.properties());
+                    let key = stored.and_then(|stored| properties::find(stored, "UNIQ_KEY"));
+                    let sent = Sent { key: key.unwrap_or(&[]), ..sent };
+                    answers.write(out, codec, opaque, &sent);
+                } else {
+                    answers.write(out, codec, opaque, &sent);
+                }
             }
         }
     }
 }
 
-/// Fields of [`Answer::Sent`].
-struct SentReply {
-    queue_id: i32,
-    queue_offset: u64,
-    position: u64,
-    count: u32,
-    len: u32,
-}
-
-fn write_sent(out: &mut Vec<u8>, shard: &Shard, codec: Codec, opaque: i32, sent: &SentReply) {
-    let host = SocketAddr::from(shard.broker.options().store_host);
-    let reply = Reply::new(out, codec, response::SUCCESS, opaque)
-        .ext_str("MSG_REGION", &shard.broker.options().region)
-        .ext_str("TRACE_ON", "true");
-    let reply = if sent.count == 1 {
-        reply.ext_bytes("msgId", OffsetMsgId::new(host, sent.position as i64).as_bytes())
-    } else {
-        reply.ext_str("msgId", &batch_ids(shard, host, sent))
-    };
-    let reply = reply
-        .ext_int("queueId", i64::from(sent.queue_id))
-        .ext_int("queueOffset", sent.queue_offset as i64);
-    let record = shard.record(sent.position, sent.len as usize).map(Record::parse);
-    match record {
-        Some(Ok(record)) => match properties::find(record.properties(), "UNIQ_KEY") {
-            Some(key) if sent.count == 1 => reply.ext_bytes("transactionId", key).finish(),
-            _ => reply.finish(),
-        },
-        _ => reply.finish(),
-    }
-}
-
 /// The ids of a batch's messages, joined by commas.
-fn batch_ids(shard: &Shard, host: SocketAddr, sent: &SentReply) -> String {
+fn batch_ids(stored: Option<&[u8]>, host: SocketAddr, count: u32) -> String {
     let mut ids = String::new();
-    let bytes = shard.record(sent.position, sent.len as usize).unwrap_or(&[]);
-    let mut at = 0;
-    for _ in 0..sent.count.min(BATCH_MESSAGES_MAX as u32) {
-        let Some(rest) = bytes.get(at..) else { break };
-        let Ok(record) = Record::parse(rest) else { break };
+    for record in Records::new(stored.unwrap_or(&[])).map_while(Result::ok).take(count as usize) {
         if !ids.is_empty() {
             ids.push(',');
         }
-        let position = sent.position + at as u64;
-        ids.push_str(OffsetMsgId::new(host, position as i64).as_str());
-        at += record.len();
+        ids.push_str(OffsetMsgId::new(host, record.position()).as_str());
     }
     ids
 }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use weir_wire::frame::Codec;
+use weir_wire::message::ShortKey;
 
 use crate::base::limits::PENDING_REPLIES_MAX;
 use crate::commitlog::Watermarks;
@@ -40,6 +41,8 @@ pub enum Answer {
         count: u32,
         /// Bytes of the first record.
         len: u32,
+        /// UNIQ_KEY of a single message, when it is short enough to be carried.
+        key: ShortKey,
     },
     /// Success without a body.
     Done,
