@@ -156,10 +156,7 @@ impl Shard {
             event => match self.checkpoints.on_event(driver, &event) {
                 Ok(true) => self.broker.queues.checkpointed(),
                 Ok(false) => {}
-                Err(errno) => {
-                    let why = format_args!("{errno}; the next start folds more of the log");
-                    self.voice.say("checkpoint-failed", &why);
-                }
+                Err(errno) => self.checkpoint_failed(errno),
             },
         }
     }
