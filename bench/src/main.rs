@@ -2,8 +2,7 @@
 //!
 //! `load` makes traffic, `ceiling` is the least server possible on this machine, `append` is
 //! weir's engine without a network, `compare` runs them side by side and prints ratios, `start`
-//! takes the time of a start. The
-//! README beside this crate says which command gives which figure.
+//! takes the time of a start. The README beside this crate says which command gives which figure.
 
 mod append;
 mod ceiling;

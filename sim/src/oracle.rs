@@ -135,7 +135,7 @@ impl Oracle {
         self.compare(found)
     }
 
-    /// Compares what a start found around damage: everything from `from` on but what lies in `gone`.
+    /// Compares what a start found around damage: everything from `from` on but what is in `gone`.
     pub fn all_but(
         &self,
         found: &[(u64, Vec<u8>)],

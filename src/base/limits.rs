@@ -19,11 +19,11 @@ pub const WRITE_MAX: usize = 2 * 1024 * 1024;
 pub const PREPARED_AHEAD: u64 = 48 * 1024 * 1024;
 /// One preparing write.
 pub const PREPARE_STEP: usize = 1024 * 1024;
-/// Stretches of one log that damage took and that are served around; with more the start is refused.
+/// Holes of one log that are served around; with more the start is refused.
 pub const LOG_HOLES_MAX: usize = 4096;
 /// While a start folds the log, how far it is is noted every so many records.
 pub const REPLAY_STEP_RECORDS: u32 = 1024;
-/// Records of one shard that are set aside because their replay fails; with more a start is refused.
+/// Records of one shard that are set aside; with more a start is refused.
 pub const SET_ASIDE_MAX: usize = 1024;
 
 /// Largest frame RocketMQ's clients send (`com.rocketmq.remoting.frameMaxLength`).
