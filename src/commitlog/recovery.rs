@@ -58,6 +58,10 @@ pub struct Recovered {
     pub resumed: bool,
     /// A new, empty log was made.
     pub created: bool,
+    /// Time for reading and folding blocks, nanoseconds.
+    pub read_ns: u64,
+    /// Time for making durable what was found, nanoseconds.
+    pub settle_ns: u64,
 }
 
 /// Why a log cannot be opened.
@@ -129,7 +133,9 @@ impl Log {
         let report = Recovered::default();
         let (headless, found) = (found.headless, found.segments);
         let mut opening = Opening { options, identity, found, headless, report };
+        let began_ns = driver.now_ns();
         let scanned = opening.scan(driver, image, sink)?;
+        opening.report.read_ns = driver.now_ns() - began_ns;
         opening.finish(driver, scanned, sink)
     }
 
@@ -381,7 +387,9 @@ impl Opening {
                 }
             }
         }
+        let began_ns = driver.now_ns();
         self.settle(driver, &segments, scanned.durable)?;
+        self.report.settle_ns = driver.now_ns() - began_ns;
         let bytes = self.salvage(driver, &scanned)?;
         let generation = scanned.generation + 1;
         let mut replay = Replay {

@@ -160,7 +160,12 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
     } else {
         ", staging memory dies with the process: ASYNC_FLUSH acknowledges at write completion"
     };
-    format!("{start}{resumed}{replayed}{torn}{staging}, {} ms", took_ns / 1_000_000)
+    let [took, reading, settling] =
+        [took_ns, report.read_ns, report.settle_ns].map(|ns| ns / 1_000_000);
+    format!(
+        "{start}{resumed}{replayed}{torn}{staging}, {took} ms ({reading} reading, {settling} \
+         making durable)"
+    )
 }
 
 /// Says which files of damaged segments are kept although the log has forgotten them.
