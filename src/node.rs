@@ -10,14 +10,14 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use weir_io::mailbox::{self, Receiver, Sender};
-use weir_io::{Driver, Uring, UringOptions, cpu, probe, signal};
+use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 
 use crate::broker::BrokerOptions;
 use crate::commitlog::LogOptions;
-use crate::config::{Config, FlushDiskType};
+use crate::config::{Config, FlushDiskType, MemoryPlan};
 use crate::exit::{self, Stop};
-use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
-use crate::shard::{OpenFault, Shard, ShardOptions};
+use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
+use crate::shard::{OpenFault, Shard, ShardOptions, Voice};
 
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ struct Plan {
     options: ShardOptions,
     listen: Vec<SocketAddr>,
     naming: Option<NamingPlan>,
+    bounds: Bounds,
 }
 
 /// What the first shard needs to be the name server too.
@@ -56,7 +57,8 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     let shards = shard_count(&config, &data)?;
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
-    let plans = plan(&config, &data, shards)?;
+    let memory = memory_plan(&config, shards)?;
+    let plans = plan(&config, &data, shards, &memory)?;
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
     let (words, heard) = mpsc::channel();
     let mut threads = Vec::new();
@@ -75,6 +77,15 @@ pub fn serve(config: Config) -> Result<(), Stop> {
         _ => None,
     });
     outcome.and(failed.map_or(Ok(()), Err))
+}
+
+/// Divides the memory, and says how.
+fn memory_plan(config: &Config, shards: u16) -> Result<MemoryPlan, Stop> {
+    let plan = config
+        .memory_plan(shards, group::memory_limit())
+        .map_err(|why| Stop::new(exit::CONFIG, format!("memoryMax: {why}")))?;
+    Voice::new("weir".to_owned(), false).say("memory-budget", &format_args!("{}", plan.line()));
+    Ok(plan)
 }
 
 fn start(
@@ -153,6 +164,7 @@ fn run_shard(
     }
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut server = Server::new(driver, shard, desk, post);
+    server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
     }
@@ -210,7 +222,7 @@ fn shard_dir(data: &Path, index: u16) -> PathBuf {
 }
 
 /// What every shard is told.
-fn plan(config: &Config, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
+fn plan(config: &Config, data: &Path, shards: u16, memory: &MemoryPlan) -> Result<Vec<Plan>, Stop> {
     let address = advertised(config)?;
     let host = cpu::host_name();
     let cores = cpu::allowed();
@@ -239,8 +251,13 @@ fn plan(config: &Config, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
             });
             let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
-            let options = shard_options(config, data, index, log, broker);
-            Plan { index, core, options, listen, naming }
+            let mut options = shard_options(config, data, index, log, broker);
+            options.index_memory_bytes = memory.index as usize;
+            let bounds = Bounds {
+                assembly_bytes: memory.assembly as usize,
+                reply_bytes: memory.replies as usize,
+            };
+            Plan { index, core, options, listen, naming, bounds }
         })
         .collect())
 }
@@ -259,7 +276,7 @@ fn shard_options(
         delete_when: config.delete_when,
         disk_clean_percent: config.disk_max_used_space_percent,
         disk_full_percent: config.disk_space_warning_level_percent,
-        index_memory_bytes: config.consume_queue_memory_bytes as usize,
+        index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
         quiet: false,
         log,
         broker,

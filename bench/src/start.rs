@@ -16,6 +16,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::load::LoadReport;
+use crate::machine;
 use crate::spread::Spread;
 
 /// How long a broker may need to end cleanly.
@@ -67,6 +68,14 @@ struct Start {
     log_end: u64,
     /// Bytes of records since the last checkpoint.
     since_checkpoint: u64,
+    /// Processor time of the broker until then, seconds.
+    cpu_s: f64,
+    /// Bytes the broker had read from and written to the device until then.
+    read_bytes: u64,
+    /// See `read_bytes`.
+    write_bytes: u64,
+    /// The same number of bytes of the log's newest files, read by `dd` right after, seconds.
+    device_s: Option<f64>,
     /// What the broker said about its recovery.
     said: String,
 }
@@ -102,7 +111,8 @@ fn measure(args: &StartArgs, root: &Path) -> io::Result<()> {
         let blocked = block_checkpoint(root)?;
         let before = fill_and_kill(args, root)?;
         drop_caches()?;
-        let (broker, begun) = Broker::start(args, root)?;
+        let (broker, mut begun) = Broker::start(args, root)?;
+        begun.device_s = Some(device(root, begun.read_bytes)?);
         end = record(&mut starts, "killed", &begun, before);
         fs::remove_dir(blocked)?;
         broker.stop()?;
@@ -117,10 +127,22 @@ fn record(starts: &mut Vec<Start>, after: &'static str, begun: &Begun, checkpoin
         seconds: begun.seconds,
         log_end: begun.log_end,
         since_checkpoint: begun.log_end.saturating_sub(checkpoint),
+        cpu_s: begun.cpu_s,
+        read_bytes: begun.read_bytes,
+        write_bytes: begun.write_bytes,
+        device_s: begun.device_s,
         said: begun.said.clone(),
     };
     println!("{}", serde_json::to_string(&start).unwrap_or_default());
-    eprintln!("{after:>7} {:.3} s, {}", start.seconds, start.said);
+    let device = start.device_s.map_or(String::new(), |s| format!(", device alone {s:.3} s"));
+    eprintln!(
+        "{after:>7} {:.3} s, cpu {:.3} s, {} MiB read, {} MiB written{device}; {}",
+        start.seconds,
+        start.cpu_s,
+        start.read_bytes / MIB,
+        start.write_bytes / MIB,
+        start.said
+    );
     starts.push(start);
     begun.log_end
 }
@@ -214,6 +236,39 @@ fn drop_caches() -> io::Result<()> {
     fs::write("/proc/sys/vm/drop_caches", "3")
 }
 
+/// Seconds that `dd` needs for about `bytes` of the newest segments, past the page cache.
+fn device(root: &Path, bytes: u64) -> io::Result<f64> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(root.join("data").join("shard-0").join("log"))? {
+        let entry = entry?;
+        files.push((entry.path(), entry.metadata()?.len()));
+    }
+    files.retain(|(path, _)| path.extension().is_some_and(|ending| ending == "log"));
+    files.sort();
+    let began = Instant::now();
+    let mut left = bytes;
+    while let (Some((path, len)), true) = (files.pop(), left > 0) {
+        let count = left.min(len).div_ceil(4 * MIB);
+        let status = Command::new("dd")
+            .args(["of=/dev/null", "bs=4M", "iflag=direct", "status=none"])
+            .arg(format!("if={}", path.display()))
+            .arg(format!("count={count}"))
+            .status()?;
+        if !status.success() {
+            return Err(io::Error::other("dd failed"));
+        }
+        left = left.saturating_sub(len);
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// What `/proc/PID/io` counts under `name`.
+fn io_bytes(pid: u32, name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.ok_or_else(|| io::Error::other(format!("/proc/{pid}/io has no {name}")))
+}
+
 /// A running broker.
 struct Broker {
     child: Child,
@@ -223,6 +278,10 @@ struct Broker {
 struct Begun {
     seconds: f64,
     log_end: u64,
+    cpu_s: f64,
+    read_bytes: u64,
+    write_bytes: u64,
+    device_s: Option<f64>,
     said: String,
 }
 
@@ -259,8 +318,18 @@ impl Broker {
         let said = said.lines().find(|line| line.starts_with("recovered")).unwrap_or_default();
         let number = said.split("log ends at ").nth(1).unwrap_or("0");
         let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
-        let log_end = digits.parse().unwrap_or(0);
-        Ok((Broker { child }, Begun { seconds, log_end, said: said.to_owned() }))
+        let pid = child.id();
+        let threads = machine::threads_cpu_ns(pid)?;
+        let begun = Begun {
+            seconds,
+            log_end: digits.parse().unwrap_or(0),
+            cpu_s: threads.iter().map(|thread| thread.cpu_ns as f64 / 1e9).sum(),
+            read_bytes: io_bytes(pid, "read_bytes:")?,
+            write_bytes: io_bytes(pid, "write_bytes:")?,
+            device_s: None,
+            said: said.to_owned(),
+        };
+        Ok((Broker { child }, begun))
     }
 
     fn stop(mut self) -> io::Result<()> {

@@ -9,6 +9,7 @@
 
 mod kind;
 mod load;
+mod memory;
 mod reference;
 mod relations;
 mod table;
@@ -18,5 +19,6 @@ mod tests;
 
 pub use kind::{FlushDiskType, HourSet};
 pub use load::{Loaded, Origin, Refusal, Setting, Sources, load};
+pub use memory::MemoryPlan;
 pub use reference::reference;
 pub use table::{Config, PORT_STEP, SHARDS_MAX};

@@ -91,8 +91,17 @@ impl Server {
 
     /// Answers a pull that is neither held nor waiting.
     pub(super) fn answer_pull(&mut self, to: ReplyTo, fetch: &Fetch) {
-        let Some(out) = self.connections.outbox(ConnId(to.conn.0)) else { return };
-        let codec = codec_of(to.tag);
+        let (id, codec) = (ConnId(to.conn.0), codec_of(to.tag));
+        let full = match fetch {
+            Fetch::Reply(reply) if reply.code == response::SUCCESS => {
+                self.room_for_reply(id, self.plan.bytes).err()
+            }
+            _ => None,
+        };
+        let Some(out) = self.connections.outbox(id) else { return };
+        if let Some(reject) = full {
+            return write_pull_refusal(out, codec, to.opaque, &reject);
+        }
         match fetch {
             Fetch::Reply(reply) => {
                 write_pull(out, &self.shard, codec, to.opaque, reply, &self.plan.extents);

@@ -2,8 +2,10 @@
 //!
 //! `turn` is the loop; `receive` turns bytes into frames, `dispatch` frames into handled calls,
 //! `handlers` has one file per request code, `deferred` writes the answers that come later,
-//! `changes` and `mail` speak with the other cores, `naming` is the name server's desk.
+//! `changes` and `mail` speak with the other cores, `naming` is the name server's desk, `backlog`
+//! bounds what peers can make a shard hold.
 
+mod backlog;
 mod changes;
 mod connection;
 mod deferred;
@@ -15,6 +17,7 @@ mod receive;
 mod tokens;
 mod turn;
 
+pub use backlog::Bounds;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
 pub use turn::Server;

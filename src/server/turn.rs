@@ -11,6 +11,7 @@ use weir_io::{Driver, Event, Listener, Socket};
 use weir_wire::header::Fields;
 use weir_wire::request::sent::SentAnswers;
 
+use super::backlog::{Bounds, Thrift};
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
 use super::deferred::Kept;
@@ -40,7 +41,7 @@ pub struct Server {
     listeners: Vec<(Listener, Role)>,
     events: Vec<Event>,
     ready: Vec<Ready>,
-    ids: Vec<ConnId>,
+    pub(super) ids: Vec<ConnId>,
     /// Connections whose frames wait for room in the log, oldest first.
     pub(super) blocked: VecDeque<ConnId>,
     /// How long the connection being handled has waited for room, nanoseconds.
@@ -64,6 +65,11 @@ pub struct Server {
     pub(super) next_opaque: i32,
     /// Bytes in all inboxes.
     pub(super) assembly_bytes: usize,
+    /// What all connections together may hold.
+    pub(super) bounds: Bounds,
+    /// The connection whose frame is completed although there is no room, so that one is.
+    pub(super) first_assembled: Option<ConnId>,
+    pub(super) thrift: Thrift,
     /// Monotonic time of this turn.
     pub(super) now_ns: u64,
     next_tick_ns: u64,
@@ -105,6 +111,9 @@ impl Server {
             effects: Vec::new(),
             next_opaque: 0,
             assembly_bytes: 0,
+            bounds: Bounds::default(),
+            first_assembled: None,
+            thrift: Thrift::default(),
             now_ns,
             next_tick_ns: now_ns,
             stopping: false,
@@ -143,6 +152,7 @@ impl Server {
         self.shard.begin_turn(self.now_ns, wall_ms);
         // Letters first: a client that was told of a change may ask for its route right away.
         self.read_mail();
+        self.thrift.events += events.len();
         for event in events.drain(..) {
             self.on_event(event);
         }
@@ -163,6 +173,11 @@ impl Server {
     /// The shard, for tests and the simulator.
     pub fn shard(&self) -> &Shard {
         &self.shard
+    }
+
+    /// Whether [`Server::run`] would end now, for programs with a loop of their own.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Ends the loop after this turn.
@@ -230,8 +245,12 @@ impl Server {
         }
         let more = !connection.outbox.is_empty() && !connection.listed;
         connection.listed |= more;
+        let waiting = !connection.inbox.is_empty() && connection.blocked_ns == 0;
         if more {
             self.connections.dirty.push(id);
+        }
+        if waiting && !self.is_stuffed(id) {
+            self.handle_inbox(id);
         }
         self.steer(id);
     }
@@ -244,12 +263,11 @@ impl Server {
             connection.listed = false;
             let backlog = connection.backlog();
             if connection.sending == 0 && !connection.outbox.is_empty() {
-                let spare = std::mem::take(&mut connection.spare);
-                let buf = std::mem::replace(&mut connection.outbox, spare);
-                connection.sending = buf.len();
+                let buf = connection.take_outbox();
                 let socket = connection.socket;
                 self.driver.send(socket, buf, tokens::send(id));
             }
+            self.connections.weigh(id);
             if backlog > SEND_BACKLOG_CLOSE {
                 let limit =
                     format_args!("{backlog} reply bytes are not taken, limit {SEND_BACKLOG_CLOSE}");
@@ -279,6 +297,7 @@ impl Server {
         self.shard.tick(&mut self.driver);
         self.tick_naming();
         self.sweep();
+        self.save_memory();
     }
 
     /// Closes connections that are idle, or whose frame never ends.
@@ -298,6 +317,7 @@ impl Server {
                 self.forget(id);
             }
         }
+        self.resume_assembly(&mut ids);
         self.ids = ids;
     }
 
@@ -312,7 +332,7 @@ impl Server {
     /// Forgets a connection and all that waits for it.
     pub(super) fn forget(&mut self, id: ConnId) {
         let Some(connection) = self.connections.remove(id) else { return };
-        self.assembly_bytes = self.assembly_bytes.saturating_sub(connection.inbox.len());
+        self.assembly_bytes = self.assembly_bytes.saturating_sub(connection.assembling());
         self.driver.close(connection.socket);
         match connection.role {
             Role::Broker => self.shard.connection_closed(id.0),

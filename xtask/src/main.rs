@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, fuzz, hugepages, interop, tidy, toolbox};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Hugepages,
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
+    /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
+    Fuzz(fuzz::Arguments),
     /// Build the release binary and see that no simulator is in it
     Binary,
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Docs => docs::write(),
         Command::Hugepages => hugepages::check(),
         Command::Binary => binary::check(),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };
     match done {
