@@ -179,8 +179,11 @@ fn nothing_promised_is_lost_by_kill_or_power_cut_at_any_step() {
     }
 }
 
+/// Segment, offset and header of a block.
+type BlockAt = (u32, u64, BlockHeader);
+
 /// A settled log of several segments: its records, and each block's segment, offset and header.
-fn settled(world: &World) -> (Vec<(u64, Vec<u8>)>, Vec<(u32, u64, BlockHeader)>) {
+fn settled(world: &World) -> (Vec<(u64, Vec<u8>)>, Vec<BlockAt>) {
     let mut memory = Memory::default();
     let mut run = open(world, true, &mut memory).expect("no death is armed");
     for number in 0..300u64 {
@@ -229,8 +232,8 @@ fn look_with(driver: &mut Driver, serve_around: bool, image: Option<LogImage>) -
 }
 
 /// Flips a byte of each block and gives the positions that went with them.
-fn rot(world: &World, blocks: &[(u32, u64, BlockHeader)]) -> Vec<std::ops::Range<u64>> {
-    let flip = |(segment, offset, header): &(u32, u64, BlockHeader)| {
+fn rot(world: &World, blocks: &[BlockAt]) -> Vec<std::ops::Range<u64>> {
+    let flip = |(segment, offset, header): &BlockAt| {
         let path = segment_path(&options(true).dir, *segment);
         world.flip(&path, offset + 70, 1).expect("the file is there");
         header.start..header.end()
@@ -255,10 +258,10 @@ fn damage_in_the_first_block_of_a_segment_is_named_there() {
 
 #[test]
 fn everything_but_the_damaged_blocks_is_served_and_told_at_every_start() {
-    let first_of = |blocks: &[(u32, u64, BlockHeader)], wanted: u32| {
+    let first_of = |blocks: &[BlockAt], wanted: u32| {
         blocks.iter().position(|(segment, ..)| *segment == wanted).expect("that segment")
     };
-    type Choice = fn(&[(u32, u64, BlockHeader)], usize) -> Vec<usize>;
+    type Choice = fn(&[BlockAt], usize) -> Vec<usize>;
     let choices: [Choice; 5] = [
         |_, second| vec![second],
         |_, second| vec![second - 1],
@@ -308,7 +311,7 @@ fn a_segment_that_is_gone_is_a_hole_and_a_damaged_one_stays_when_it_is_forgotten
     assert!(matches!(look(&world, false, None), Err(LogError::Missing(1, 3))));
     let mut driver = world.driver();
     let (mut log, _, found) = look_with(&mut driver, true, None).expect("served around");
-    let second = of(2).map(|(_, _, header)| header.start).min().zip(of(2).last());
+    let second = of(2).map(|(_, _, header)| header.start).min().zip(of(2).next_back());
     let (from, upto) = second.map(|(from, last)| (from, last.2.end())).expect("blocks");
     let kept = |position: &u64| *position < from || *position >= upto;
     let rotten = of(1).nth(2).map(|(_, _, header)| header.start..header.end()).expect("it");
