@@ -109,7 +109,8 @@ impl std::fmt::Display for LogError {
             LogError::Hole(segment, hole) => write!(
                 f,
                 "segment {segment} is damaged at offset {}: positions {} to {} are gone, and an \
-                 earlier start served around them; {REMEDY}",
+                 earlier start served around them; restore the file and remove the checkpoint \
+                 files, {REMEDY}",
                 hole.offset, hole.from, hole.upto
             ),
         }
