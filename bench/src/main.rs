@@ -11,6 +11,7 @@ mod frame;
 mod latency;
 mod load;
 mod machine;
+mod record_cost;
 mod reply;
 mod ring;
 mod spread;
@@ -41,6 +42,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// weir's start: after a clean stop, and after a kill with a long tail.
     Start(start::StartArgs),
+    /// What measuring costs: the meter's work per message.
+    RecordCost(record_cost::RecordCostArgs),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Append(args) => append::append(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Start(args) => start::start(&args),
+        Command::RecordCost(args) => record_cost::record_cost(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@ mod fetch;
 mod fold;
 mod index;
 mod keep;
+mod measure;
 mod open;
 mod pending;
 mod publish;

@@ -20,6 +20,7 @@ use super::voice::Voice;
 use crate::broker::{BrokerOptions, Meta};
 use crate::commitlog::{Log, LogError, LogOptions, Recovered, is_quarantined};
 use crate::config::HourSet;
+use crate::measure::Meter;
 
 /// How a shard is opened.
 #[derive(Clone, Debug)]
@@ -109,6 +110,7 @@ impl Shard {
         let mut shard = Shard {
             broker,
             voice,
+            meter: Meter::new(driver.now_ns(), driver.wall_ms()),
             log,
             index,
             index_writer: IndexWriter::new(index, driver.file_len(index).unwrap_or(0)),
