@@ -37,6 +37,7 @@ fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
             flush_interval_ms: 500,
             prepare_ahead: 0,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
