@@ -15,6 +15,7 @@ use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 use crate::broker::BrokerOptions;
 use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, MemoryPlan};
+use crate::control::Control;
 use crate::exit::{self, Stop};
 use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
 use crate::shard::{OpenFault, Shard, ShardOptions, Voice};
@@ -29,6 +30,7 @@ struct Plan {
     options: ShardOptions,
     listen: Vec<SocketAddr>,
     naming: Option<NamingPlan>,
+    stall_log_ms: u64,
     bounds: Bounds,
 }
 
@@ -59,7 +61,9 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
     let plans = plan(&config, &data, shards, &memory)?;
+    let control = Control::bind(&config, PATIENCE)?;
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
+    let control = control.map(|control| control.start(&boxes)).transpose()?;
     let (words, heard) = mpsc::channel();
     let mut threads = Vec::new();
     for (plan, inbox) in plans.into_iter().zip(inboxes) {
@@ -72,6 +76,7 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     for thread in threads {
         let _ = thread.join();
     }
+    drop(control);
     let failed = heard.try_iter().find_map(|word| match word {
         Word::Ended(Err(stop)) => Some(stop),
         _ => None,
@@ -116,8 +121,12 @@ fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Resu
         }
     }
     let last = config.shard_port(shards - 1);
+    let control = match config.control_port() {
+        0 => String::new(),
+        port => format!(", control {}", SocketAddr::new(config.control_bind, port)),
+    };
     println!(
-        "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}, data in {}",
+        "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}{control}, data in {}",
         config.bind,
         config.namesrv_listen_port,
         config.listen_port,
@@ -164,6 +173,7 @@ fn run_shard(
     }
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut server = Server::new(driver, shard, desk, post);
+    server.set_stall_limit_ms(plan.stall_log_ms);
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
@@ -257,7 +267,8 @@ fn plan(config: &Config, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
             };
-            Plan { index, core, options, listen, naming, bounds }
+            let stall_log_ms = config.stall_log_ms;
+            Plan { index, core, options, listen, naming, stall_log_ms, bounds }
         })
         .collect())
 }

@@ -14,6 +14,7 @@ mod latency;
 mod load;
 mod machine;
 mod page;
+mod record_cost;
 mod reply;
 mod ring;
 mod runtimes;
@@ -61,6 +62,8 @@ enum Command {
     Recover(scenario::RecoverArgs),
     /// Make a page again from JSON files, or one page of several.
     Report(page::ReportArgs),
+    /// What measuring costs: the meter's work per message.
+    RecordCost(record_cost::RecordCostArgs),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Mixed(args) => scenario::mixed(&args),
         Command::Recover(args) => scenario::recover(&args),
         Command::Report(args) => page::report(&args),
+        Command::RecordCost(args) => record_cost::record_cost(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -137,6 +137,25 @@ pub const BROKER_EXPIRY_MS: u64 = 120_000;
 /// Scan period of both expiries.
 pub const EXPIRY_SCAN_MS: u64 = 10_000;
 
+/// Connections of the control plane; more wait in the kernel's backlog.
+pub const CONTROL_CONNECTIONS_MAX: usize = 32;
+/// A connection of the control plane is closed after this, answered or not.
+pub const CONTROL_CONNECTION_MS: u64 = 10_000;
+/// How long the control plane waits for a shard's answer.
+pub const CONTROL_ASK_MS: u64 = 1_000;
+/// Questions of the control plane that one shard may not have answered yet.
+pub const CONTROL_QUESTIONS_MAX: usize = 16;
+/// With more topics or groups than this, metrics by topic and group are left out.
+pub const METRIC_NAMES_MAX: usize = 4096;
+/// Metrics by topic, and by group and topic, of one shard: this many each.
+pub const METRIC_SERIES_MAX: usize = 512;
+/// The interval log of latencies: bytes of one file, and files kept.
+pub const LATENCY_LOG_BYTES: u64 = 8 * 1024 * 1024;
+/// See [`LATENCY_LOG_BYTES`].
+pub const LATENCY_LOG_FILES: u32 = 8;
+/// Length of an interval in the interval log and in `weir latency`.
+pub const LATENCY_INTERVAL_MS: u64 = 10_000;
+
 const _: () = {
     assert!(BLOCK_MAX.is_multiple_of(BLOCK_ALIGN));
     assert!(BLOCK_HEADER < BLOCK_ALIGN);

@@ -30,6 +30,10 @@ pub enum Command {
     Produce(Produce),
     /// Print messages
     Consume(Consume),
+    /// Ask a running broker how it is; exit code 1 when a shard does not serve
+    Status(Control),
+    /// Show where time goes in a running broker, stage by stage
+    Latency(Latency),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -102,6 +106,31 @@ pub struct Remote {
     /// Longest wait for one answer
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub timeout_ms: u64,
+}
+
+/// Where a running broker's control port is, and how long to wait for an answer.
+#[derive(Args, Clone, Debug)]
+pub struct Control {
+    /// Control port of the broker (controlListenPort)
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10900")]
+    pub control: String,
+    /// Longest wait for one answer
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    pub timeout_ms: u64,
+}
+
+/// `weir latency`.
+#[derive(Args, Debug)]
+pub struct Latency {
+    /// Print again every two seconds until interrupted
+    #[arg(long)]
+    pub follow: bool,
+    /// Everything since the broker's start instead of its last ten seconds
+    #[arg(long)]
+    pub since_start: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
 }
 
 /// `weir topic …`.

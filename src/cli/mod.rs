@@ -7,8 +7,10 @@
 pub mod args;
 mod config;
 mod consume;
+mod control;
 mod hello;
 mod inspect;
+mod latency;
 mod manual;
 mod output;
 mod produce;
@@ -17,6 +19,7 @@ mod remote;
 mod route;
 mod run;
 mod serve;
+mod status;
 mod topic;
 
 pub use manual::manual;

@@ -34,7 +34,22 @@ pub(crate) struct Flight {
     segment: u32,
     durable: bool,
     landed: bool,
+    since_ns: u64,
 }
+
+/// Something the device did, told so that it can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceOp {
+    /// A write of so many bytes was submitted.
+    Submitted(usize),
+    /// A write landed after so many nanoseconds.
+    Wrote(u64),
+    /// A flush took so many nanoseconds.
+    Flushed(u64),
+}
+
+/// Operations remembered between two looks; more are forgotten, nobody is slowed.
+const OPS_MAX: usize = 256;
 
 /// State of flushing.
 #[derive(Debug)]
@@ -52,6 +67,11 @@ pub(crate) struct Flush {
     pub(crate) first_durable: bool,
     /// When the oldest write in the air was submitted, nanoseconds; 0 when none is.
     pub(crate) oldest_ns: u64,
+    /// Everything below was submitted, the last of it then (nanoseconds).
+    launched: (u64, u64),
+    ops: Vec<DeviceOp>,
+    /// Bytes written to the log, and ahead of it, since it was opened.
+    pub(crate) bytes: (u64, u64),
 }
 
 impl Flush {
@@ -65,6 +85,15 @@ impl Flush {
             wanted: 0,
             first_durable: false,
             oldest_ns: 0,
+            launched: (0, 0),
+            ops: Vec::with_capacity(OPS_MAX),
+            bytes: (0, 0),
+        }
+    }
+
+    fn note(&mut self, op: DeviceOp) {
+        if self.ops.len() < OPS_MAX {
+            self.ops.push(op);
         }
     }
 }
@@ -78,6 +107,28 @@ impl Log {
     /// Age of the oldest write the device has not taken, nanoseconds.
     pub fn device_age_ns(&self, now_ns: u64) -> u64 {
         if self.flights.is_empty() { 0 } else { now_ns.saturating_sub(self.flush.oldest_ns) }
+    }
+
+    /// Position below which everything was submitted to the device, and when the last of it was
+    /// (nanoseconds).
+    pub fn launched(&self) -> (u64, u64) {
+        self.flush.launched
+    }
+
+    /// What the device did since the last call.
+    pub fn take_ops(&mut self, mut take: impl FnMut(DeviceOp)) {
+        self.flush.ops.drain(..).for_each(&mut take);
+    }
+
+    /// Bytes written since the log was opened: of the log itself, and ahead of it to have written
+    /// extents.
+    pub fn written_bytes(&self) -> (u64, u64) {
+        self.flush.bytes
+    }
+
+    /// Writes in flight.
+    pub fn flights(&self) -> usize {
+        self.flights.len()
     }
 
     /// Whether nothing is in the air and everything appended is durable.
@@ -113,9 +164,13 @@ impl Log {
         self.flush.next_id += 1;
         let source = Source::Slice(self.staging.slice(run.ring, run.len));
         driver.write(segment.file, run.offset, source, durable, token(KIND_WRITE, id));
+        let since_ns = driver.now_ns();
         if self.flights.is_empty() {
-            self.flush.oldest_ns = driver.now_ns();
+            self.flush.oldest_ns = since_ns;
         }
+        self.flush.launched = (run.end, since_ns);
+        self.flush.bytes.0 += run.len as u64;
+        self.flush.note(DeviceOp::Submitted(run.len));
         self.flights.push_back(Flight {
             id,
             blocks: run.blocks,
@@ -123,6 +178,7 @@ impl Log {
             segment: run.segment,
             durable,
             landed: false,
+            since_ns,
         });
         if !durable && !self.flush.dirty.contains(&run.segment) {
             self.flush.dirty.push(run.segment);
@@ -178,7 +234,7 @@ impl Log {
                 _ => self.prepared(driver, buf, result),
             },
             Event::Synced { token, result } => match token.0 >> 48 & 0xFF {
-                KIND_SYNC => self.synced(result),
+                KIND_SYNC => self.synced(driver, result),
                 _ => self.prepare_synced(result),
             },
             _ => {}
@@ -191,6 +247,8 @@ impl Log {
         }
         if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == id) {
             flight.landed = true;
+            let took_ns = driver.now_ns().saturating_sub(flight.since_ns);
+            self.flush.note(DeviceOp::Wrote(took_ns));
         }
         while self.flights.front().is_some_and(|flight| flight.landed) && self.fenced.is_none() {
             let Some(flight) = self.flights.pop_front() else { break };
@@ -207,13 +265,15 @@ impl Log {
         }
     }
 
-    fn synced(&mut self, result: Result<(), Errno>) {
+    fn synced(&mut self, driver: &Driver, result: Result<(), Errno>) {
         if let Err(errno) = result {
             return self.fence(errno);
         }
         let Some((left, upto)) = self.flush.syncing else { return };
         self.flush.syncing = (left > 1).then_some((left - 1, upto));
         if left <= 1 && self.fenced.is_none() {
+            let took_ns = driver.now_ns().saturating_sub(self.flush.began_ns);
+            self.flush.note(DeviceOp::Flushed(took_ns));
             self.marks.durable = self.marks.durable.max(upto);
         }
     }

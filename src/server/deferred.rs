@@ -27,6 +27,8 @@ pub(super) struct Kept {
     id: ConnId,
     peer: SocketAddr,
     frame: Vec<u8>,
+    /// When it was received, nanoseconds.
+    asked_ns: u64,
 }
 
 /// The tag of a held pull: how its reply's header is written.
@@ -44,7 +46,7 @@ impl Server {
         if self.kept.len() >= KEPT_MAX {
             return self.close(id, &format_args!("{KEPT_MAX} requests wait for the disk"));
         }
-        self.kept.push(Kept { id, peer, frame: bytes.to_vec() });
+        self.kept.push(Kept { id, peer, frame: bytes.to_vec(), asked_ns: self.asked_ns });
     }
 
     /// Handles kept requests again when something was read since.
@@ -57,12 +59,14 @@ impl Server {
             let Some(role) = self.connections.get(kept.id).map(|connection| connection.role) else {
                 continue;
             };
+            self.asked_ns = kept.asked_ns;
             if role == Role::Broker
                 && self.dispatch(kept.id, kept.peer, &kept.frame) == Flow::Blocked
             {
                 self.kept.push(kept);
             }
         }
+        self.asked_ns = self.now_ns;
         let mut waiting = std::mem::take(&mut self.woken);
         self.shard.take_waiting(&mut waiting);
         self.woken = waiting;
@@ -80,7 +84,7 @@ impl Server {
                 continue;
             };
             self.plan = plan;
-            self.answer_pull(fetched.reply_to, &fetched.fetch);
+            self.answer_pull(fetched.reply_to, &fetched.fetch, true);
             plan = std::mem::take(&mut self.plan);
         }
         self.plan = plan;
@@ -89,8 +93,8 @@ impl Server {
         self.woken.extend(again);
     }
 
-    /// Answers a pull that is neither held nor waiting.
-    pub(super) fn answer_pull(&mut self, to: ReplyTo, fetch: &Fetch) {
+    /// Answers a pull that is neither held (any more) nor waiting; `held`: it was.
+    pub(super) fn answer_pull(&mut self, to: ReplyTo, fetch: &Fetch, held: bool) {
         let (id, codec) = (ConnId(to.conn.0), codec_of(to.tag));
         let full = match fetch {
             Fetch::Reply(reply) if reply.code == response::SUCCESS => {
@@ -98,6 +102,9 @@ impl Server {
             }
             _ => None,
         };
+        if full.is_none() {
+            self.count_pull(to, fetch, held);
+        }
         let Some(out) = self.connections.outbox(id) else { return };
         if let Some(reject) = full {
             return write_pull_refusal(out, codec, to.opaque, &reject);
@@ -109,6 +116,15 @@ impl Server {
             Fetch::Reject(reject) => write_pull_refusal(out, codec, to.opaque, reject),
             Fetch::Parked | Fetch::Reading => {}
         }
+    }
+
+    fn count_pull(&mut self, to: ReplyTo, fetch: &Fetch, held: bool) {
+        let Fetch::Reply(reply) = fetch else { return };
+        let (records, bytes) = match reply.code {
+            response::SUCCESS => (self.plan.extents.len(), self.plan.bytes as u64),
+            _ => (0, 0),
+        };
+        self.shard.meter.pulled(to.asked_ns, held, records, bytes);
     }
 
     /// Answers a reply whose promise holds.

@@ -2,8 +2,8 @@
 //!
 //! `turn` is the loop; `receive` turns bytes into frames, `dispatch` frames into handled calls,
 //! `handlers` has one file per request code, `deferred` writes the answers that come later,
-//! `changes` and `mail` speak with the other cores, `naming` is the name server's desk, `backlog`
-//! bounds what peers can make a shard hold.
+//! `changes` and `mail` speak with the other cores, `question` with the control plane, `naming` is
+//! the name server's desk, `backlog` bounds what peers can make a shard hold.
 
 mod backlog;
 mod changes;
@@ -13,6 +13,7 @@ mod dispatch;
 mod handlers;
 mod mail;
 mod naming;
+mod question;
 mod receive;
 mod tokens;
 mod turn;
@@ -20,4 +21,5 @@ mod turn;
 pub use backlog::Bounds;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
+pub use question::{Backlog, Figures, Health, Question, Reply};
 pub use turn::Server;

@@ -32,6 +32,7 @@ impl Shard {
         request: &SendRequest<'_>,
         waiter: Waiter,
     ) -> Result<Taken, Reject> {
+        self.time_append(driver);
         for _ in 0..CREATES_MAX {
             match self.broker.admit(request) {
                 Verdict::Reject(reject) => return Err(reject),
@@ -50,6 +51,7 @@ impl Shard {
                         })
                         .map_err(|refusal| self.refused(refusal))?;
                     self.broker.admitted(&admission, request, position, stamp_ms);
+                    self.count_stored(driver, &admission, request.body.len(), position);
                     let promise = match admission.ack {
                         FlushClass::Staged => Promise::Staged,
                         FlushClass::Durable => Promise::Durable,

@@ -17,6 +17,7 @@ use super::pending::{Pending, Ready};
 use super::voice::Voice;
 use crate::broker::{Broker, Watermarks};
 use crate::commitlog::Log;
+use crate::measure::{Meter, Stage};
 
 /// One shard.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Shard {
     pub broker: Broker,
     /// What it says to the operator.
     pub voice: Voice,
+    /// What it measures.
+    pub meter: Meter,
     pub(super) options: ShardOptions,
     pub(super) log: Log,
     /// The consume queues' cold chunks, one per slot of 4096 bytes.
@@ -54,6 +57,7 @@ impl Shard {
         // Store times never go down within a log, whatever the clock does.
         self.stamp_ms = wall_ms.max(self.log.newest_ms());
         self.voice.at(now_ns);
+        self.meter.begin_turn(now_ns);
     }
 
     /// Publishes the turn's records and hands blocks to the device.
@@ -66,6 +70,7 @@ impl Shard {
         self.log.publish();
         self.log.drive(driver);
         self.checkpoints.advance(driver, self.log.watermarks().durable, self.index);
+        self.measure_log();
     }
 
     /// How far the log has come, as the rules see it.
@@ -81,6 +86,11 @@ impl Shard {
     /// Whether the log failed and only a restart helps.
     pub fn fenced(&self) -> Option<Errno> {
         self.log.fenced()
+    }
+
+    /// How full the disk is and from where on sends are refused, percent.
+    pub fn disk_use_percent(&self) -> (u32, u32) {
+        self.keeper.disk_use()
     }
 
     /// The log's records near its end, for replies.
@@ -147,6 +157,10 @@ impl Shard {
             Event::Read { token, buf, result } => match split(token) {
                 (KIND_WINDOW, id) => {
                     self.keeper.arrivals += 1;
+                    if let Some(since_ns) = self.cold.since_ns(id) {
+                        let took_ns = self.now_ns.saturating_sub(since_ns);
+                        self.meter.stages.record(Stage::ColdRead, took_ns, 1);
+                    }
                     if let Err(errno) = self.cold.arrived(&self.log, id, buf, result) {
                         self.voice.say("cold-read-failed", &format_args!("{errno}"));
                     }

@@ -31,7 +31,9 @@ const ALL: &[&str] = &[
     "cli",
     "commitlog",
     "config",
+    "control",
     "exit",
+    "measure",
     "naming",
     "node",
     "queue",
@@ -42,15 +44,28 @@ const ALL: &[&str] = &[
 
 /// Configuration is plain data and imports nothing but `base`; the towers still get what they
 /// need handed in.
-const BRIDGE: &[&str] = &["base", "broker", "commitlog", "config", "naming", "queue", "replica"];
-const SERVER: &[&str] = &["base", "broker", "commitlog", "config", "naming", "queue", "shard"];
-const UPSTAIRS: &[&str] =
-    &["base", "broker", "commitlog", "config", "exit", "naming", "server", "shard"];
+const BRIDGE: &[&str] =
+    &["base", "broker", "commitlog", "config", "measure", "naming", "queue", "replica"];
+const SERVER: &[&str] =
+    &["base", "broker", "commitlog", "config", "measure", "naming", "queue", "shard"];
+const UPSTAIRS: &[&str] = &[
+    "base",
+    "broker",
+    "commitlog",
+    "config",
+    "control",
+    "exit",
+    "measure",
+    "naming",
+    "server",
+    "shard",
+];
 
 const LAYERS: &[Layer] = &[
     layer("base", &[], &[]),
     layer("exit", &[], &[]),
     layer("config", &["base"], &[]),
+    layer("measure", &["base"], &[]),
     layer("queue", &["base"], &["weir_wire"]),
     layer("broker", &["base", "queue"], &["weir_wire"]),
     layer("naming", &["base", "queue"], &["weir_wire"]),
@@ -58,8 +73,10 @@ const LAYERS: &[Layer] = &[
     layer("replica", &["base", "commitlog"], &["weir_io"]),
     layer("shard", BRIDGE, BOTH),
     layer("server", SERVER, BOTH),
+    // Knows the letters of `server`; no shard has ever heard of it.
+    layer("control", &["base", "config", "exit", "measure", "server"], &["weir_io"]),
     layer("node", UPSTAIRS, BOTH),
-    layer("cli", &["base", "broker", "commitlog", "config", "exit", "node"], BOTH),
+    layer("cli", &["base", "broker", "commitlog", "config", "exit", "measure", "node"], BOTH),
     layer("main", &[], &["weir"]),
     layer("lib", ALL, &[]),
 ];
@@ -185,6 +202,8 @@ mod tests {
             ("src/naming/mod.rs", "fn f(x: crate::shard::Shard) {}"),
             ("src/shard/a.rs", "use crate::server::*;"),
             ("src/config/a.rs", "use crate::node as n;"),
+            ("src/server/a.rs", "use crate::control::Control;"),
+            ("src/control/a.rs", "use crate::shard::Shard;"),
         ] {
             assert_eq!(found(rooms, path, text), ["1: layer"], "{path} {text}");
         }
@@ -197,6 +216,7 @@ mod tests {
             ("src/broker/a.rs", "use crate::broker::b; use super::queue; use std::fmt;"),
             ("src/shard/a.rs", "use crate::{queue, broker, commitlog}; use weir_io::Driver;"),
             ("bench/src/a.rs", "use weir::shard::Shard;"),
+            ("src/control/a.rs", "use crate::server::Letter;"),
             ("src/main.rs", "fn main() { weir::cli::main() }"),
         ] {
             assert!(found(rooms, path, text).is_empty(), "{path} {text}");

@@ -1,0 +1,33 @@
+//! The table of routes. A path that is not in it is answered 404 with the list of those that are.
+//!
+//! Handlers find the shards as axum's state, and the peer's address as the extension [`Peer`].
+
+use std::net::SocketAddr;
+
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Extension, Router};
+
+use super::collect::Collector;
+use super::{health, latency, metrics};
+
+/// Who asks. A handler takes it as `Extension<Peer>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer(pub SocketAddr);
+
+/// Every route.
+pub(super) fn routes(collector: Collector) -> Router {
+    let shards = collector.shards().clone();
+    Router::new()
+        .route("/health", get(health::get))
+        .route("/latency", get(latency::get))
+        .route("/metrics", get(metrics::small))
+        .route("/metrics/full", get(metrics::full))
+        .layer(Extension(collector))
+        .fallback(unknown)
+        .with_state(shards)
+}
+
+async fn unknown() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "weir's control port has /health /latency /metrics /metrics/full\n")
+}

@@ -1,0 +1,181 @@
+//! What the control plane asks of a shard, and what it is told.
+//!
+//! A question comes as a letter, is answered within the turn that reads it, and carries the way
+//! back; whether somebody still waits there is not the shard's business. The answers are plain
+//! copies, so nothing of the shard is shared.
+//! Never: a question on the path of a message; an answer that waits for the device.
+
+use std::fmt;
+
+use super::turn::Server;
+use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
+use crate::measure::{AtRisk, Counts, Stages};
+
+/// The way back to the one who asks: called once, or dropped when the shard ends first.
+pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Reply<T> {
+    /// A way back that ends in `take`. It runs on the shard's thread and must not block.
+    pub fn new(take: impl FnOnce(T) + Send + 'static) -> Reply<T> {
+        Reply(Box::new(take))
+    }
+
+    /// Answers.
+    pub fn send(self, answer: T) {
+        (self.0)(answer);
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// The closed list of questions.
+#[derive(Debug)]
+pub enum Question {
+    /// Does the loop turn, and does it take messages?
+    Health(Reply<Health>),
+    /// What was measured since the last such question? The set that comes is empty, and is what
+    /// the shard measures into from then on.
+    Figures(Box<Stages>, Reply<Figures>),
+    /// What stands in topics and what groups have not read yet?
+    Backlog(Reply<Backlog>),
+}
+
+/// What a shard has measured, and how it stands.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Its broker name.
+    pub broker: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Recorded since the last question.
+    pub stages: Box<Stages>,
+    /// Counters since the start.
+    pub counts: Counts,
+    /// What a power cut would cost now.
+    pub at_risk: AtRisk,
+    /// Bytes appended and not yet durable.
+    pub flush_behind_bytes: u64,
+    /// Bytes of the log's files.
+    pub storage_bytes: u64,
+    /// Staging ring: bytes the device has not taken, and its size.
+    pub staging: (usize, usize),
+    /// Replies that wait, and log writes in flight.
+    pub waiting: (usize, usize),
+    /// Open connections.
+    pub connections: usize,
+    /// Topics and consumer groups.
+    pub names: (usize, usize),
+    /// `brokerPermission`.
+    pub permission: u32,
+    /// How full the disk is, percent.
+    pub disk_used_percent: u32,
+}
+
+/// Messages by topic, and what groups have not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Topic, and messages ever stored in its queues here.
+    pub topics: Vec<(String, u64)>,
+    /// Group, topic, and messages between its offsets and the ends of the queues it has offsets in.
+    pub lags: Vec<(String, String, u64)>,
+    /// Topics and groups that are not told of, because there are too many.
+    pub hidden: usize,
+}
+
+/// How a shard is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Its broker name.
+    pub broker: String,
+    /// Why nothing is acknowledged any more, until a restart; `None`: it serves.
+    pub failed: Option<String>,
+    /// Why new messages are refused for now, though reads go on; `None`: they are taken.
+    pub refusing: Option<String>,
+}
+
+impl Server {
+    /// Answers a question of the control plane.
+    pub(super) fn answer_question(&mut self, question: Question) {
+        match question {
+            Question::Health(reply) => reply.send(self.health()),
+            Question::Figures(empty, reply) => {
+                let figures = self.figures(empty);
+                reply.send(figures);
+            }
+            Question::Backlog(reply) => reply.send(self.backlog()),
+        }
+    }
+
+    fn figures(&mut self, empty: Box<Stages>) -> Figures {
+        let connections = self.connections.open;
+        let shard = &mut self.shard;
+        let stages = shard.meter.take(empty);
+        let options = shard.broker.options();
+        let catalog = &shard.broker.catalog;
+        Figures {
+            broker: options.broker_name.clone(),
+            cluster: options.cluster.clone(),
+            stages,
+            counts: shard.meter.counts,
+            at_risk: shard.at_risk(),
+            flush_behind_bytes: shard.flush_behind_bytes(),
+            storage_bytes: shard.storage_bytes(),
+            staging: shard.staging_use(),
+            waiting: shard.waiting(),
+            connections,
+            names: (catalog.topic_count(), catalog.group_count()),
+            permission: options.broker_permission,
+            disk_used_percent: shard.disk_use_percent().0,
+        }
+    }
+
+    /// A bounded look: it runs on the shard's own time.
+    fn backlog(&self) -> Backlog {
+        let broker = &self.shard.broker;
+        let (topics, groups) = (broker.catalog.topic_count(), broker.catalog.group_count());
+        let mut backlog = Backlog::default();
+        if topics.max(groups) > METRIC_NAMES_MAX {
+            return Backlog { hidden: topics + groups, ..backlog };
+        }
+        let marks = self.shard.marks();
+        let end = |topic: &str, queue: u32| broker.max_offset(topic, queue as i32, marks);
+        for topic in broker.catalog.topics() {
+            let name = &topic.config.name;
+            let stored: u64 = (0..topic.config.queues()).map(|queue| end(name, queue)).sum();
+            if backlog.topics.len() < METRIC_SERIES_MAX {
+                backlog.topics.push((name.clone(), stored));
+            } else {
+                backlog.hidden += 1;
+            }
+        }
+        for group in broker.catalog.groups() {
+            for topic in broker.offsets.topics_of(&group.name) {
+                if backlog.lags.len() >= METRIC_SERIES_MAX {
+                    backlog.hidden += 1;
+                    continue;
+                }
+                let behind = |(queue, read): (u32, i64)| {
+                    end(topic, queue).saturating_sub(read.max(0) as u64)
+                };
+                let lag = broker.offsets.cells(&group.name, topic).map(behind).sum();
+                backlog.lags.push((group.name.clone(), topic.to_owned(), lag));
+            }
+        }
+        backlog
+    }
+
+    fn health(&self) -> Health {
+        let failed = self.shard.fenced().map(|errno| format!("writing the log failed: {errno}"));
+        let (used, limit) = self.shard.disk_use_percent();
+        let full = used >= limit;
+        Health {
+            broker: self.shard.broker.options().broker_name.clone(),
+            failed,
+            refusing: full.then(|| format!("the disk is {used} % full, limit {limit} %")),
+        }
+    }
+}
