@@ -1,8 +1,9 @@
 //! weir-bench: figures for weir and for other brokers that speak RocketMQ's protocol.
 //!
 //! `load` makes traffic, `ceiling` is the least server possible on this machine, `append` is
-//! weir's engine without a network; `start` takes the time of a start; the
-//! scenarios put servers side by side and write a report with ratios first. The README beside this crate says which command gives which figure.
+//! weir's engine without a network, `start` takes the time of a start; the scenarios put servers
+//! side by side and write a report with ratios first. The README beside this crate says which
+//! command gives which figure.
 
 mod append;
 mod bed;

@@ -133,7 +133,7 @@ impl Session {
         let limited = limited.filter(|p| p.intended_per_s.is_none()).count();
         let failed: u64 = points.iter().flat_map(|p| &p.failed).map(|f| f.count).sum();
         let saturated = points.iter().filter(|p| p.saturated).count();
-        let silent = points.iter().filter(|p| p.per_s == 0.0).count();
+        let silent = points.iter().filter(|p| p.per_s == 0.0 && p.failed.is_empty()).count();
         if silent > 0 {
             self.findings.void = Some(format!(
                 "{silent} runs got no answer at all: the server hung or the time was too short"
