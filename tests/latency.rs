@@ -37,6 +37,7 @@ fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
             flush_interval_ms: 500,
             prepare_ahead: 0,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
@@ -245,7 +246,8 @@ fn runtime_information_has_rocketmqs_keys_with_the_real_values() {
     assert!(table["putLatency99"].as_str().unwrap().parse::<f64>().unwrap() > 0.0);
     for key in ["putTps", "getTransferredTps", "getTransferedTps", "getTotalTps"] {
         let rates = table[key].as_str().unwrap();
-        assert_eq!(rates.split(' ').map(|rate| rate.parse::<f64>().unwrap()).count(), 3, "{rates}");
+        let rates: Vec<f64> = rates.split(' ').map(|rate| rate.parse().unwrap()).collect();
+        assert_eq!(rates.len(), 3, "{key}: {rates:?}");
     }
     for (key, default) in weir_wire::request::runtime::KEYS {
         assert!(table[key].is_string(), "{key} (default {default}) is missing");

@@ -81,7 +81,7 @@ pub(crate) fn append(args: &AppendArgs) -> io::Result<()> {
         });
         work.join().unwrap_or_else(|_| Err(io::Error::other("the engine's thread died")))
     })?;
-    session.finish()
+    session.finish(())
 }
 
 fn label(sync: bool) -> &'static str {
@@ -191,6 +191,7 @@ impl Engine {
             flush_interval_ms: 500,
             prepare_ahead: weir::base::limits::PREPARED_AHEAD,
             lock_patience_ms: 1000,
+            serve_around: false,
         };
         // The staging memory is only needed while this process lives.
         let name = options.staging_name.clone();

@@ -1,8 +1,9 @@
 //! weir-bench: figures for weir and for other brokers that speak RocketMQ's protocol.
 //!
 //! `load` makes traffic, `ceiling` is the least server possible on this machine, `append` is
-//! weir's engine without a network; the scenarios put servers side by side and write a report
-//! with ratios first. The README beside this crate says which command gives which figure.
+//! weir's engine without a network, `start` takes the time of a start; the scenarios put servers
+//! side by side and write a report with ratios first. The README beside this crate says which
+//! command gives which figure.
 
 mod append;
 mod bed;
@@ -20,6 +21,7 @@ mod ring;
 mod runtimes;
 mod scenario;
 mod spread;
+mod start;
 mod target;
 
 use std::process::ExitCode;
@@ -62,6 +64,8 @@ enum Command {
     Recover(scenario::RecoverArgs),
     /// Make a page again from JSON files, or one page of several.
     Report(page::ReportArgs),
+    /// weir's start: after a clean stop, and after a kill with a long tail.
+    Start(start::StartArgs),
     /// What measuring costs: the meter's work per message.
     RecordCost(record_cost::RecordCostArgs),
 }
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::Mixed(args) => scenario::mixed(&args),
         Command::Recover(args) => scenario::recover(&args),
         Command::Report(args) => page::report(&args),
+        Command::Start(args) => start::start(&args),
         Command::RecordCost(args) => record_cost::record_cost(&args),
     };
     match result {

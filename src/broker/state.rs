@@ -39,6 +39,8 @@ pub struct Broker {
     pub(super) newest_store_ms: i64,
     pub(super) guessed_topics: u32,
     pub(super) wall_ms: i64,
+    /// Records are missing from the fold, and no snapshot has told yet what is true.
+    pub(super) lost: Option<super::lost::Lost>,
 }
 
 impl Broker {
@@ -60,6 +62,7 @@ impl Broker {
             newest_store_ms: 0,
             guessed_topics: 0,
             wall_ms: 0,
+            lost: None,
         };
         broker.set_options(options);
         broker
