@@ -12,12 +12,12 @@ use std::time::Duration;
 use weir_io::mailbox::{self, Receiver, Sender};
 use weir_io::{Driver, Uring, UringOptions, cpu, probe, signal};
 
-use crate::broker::BrokerOptions;
+use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType};
 use crate::exit::{self, Stop};
 use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
-use crate::shard::{OpenFault, Shard, ShardOptions};
+use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning};
 
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -254,15 +254,41 @@ fn shard_options(
 ) -> ShardOptions {
     ShardOptions {
         dir: shard_dir(data, index),
-        retention_age_ms: config.file_reserved_time_hours as i64 * 3_600_000,
-        retention_bytes: config.retention_per_shard(log.shards).unwrap_or(0),
-        delete_when: config.delete_when,
-        disk_clean_percent: config.disk_max_used_space_percent,
-        disk_full_percent: config.disk_space_warning_level_percent,
+        tuning: tuning(config, log.shards),
         index_memory_bytes: config.consume_queue_memory_bytes as usize,
         quiet: false,
         log,
         broker,
+    }
+}
+
+/// What may change while the shards run.
+fn tuning(config: &Config, shards: u16) -> Tuning {
+    let admin_wait_ms = config.wait_time_in_admin_queue_ms;
+    let limit = |capacity, wait_ms| QueueLimit { capacity, wait_ms };
+    Tuning {
+        pressure: PressureLimits {
+            busy_ms: config.os_page_cache_busy_timeout_ms,
+            send_wait_ms: config.wait_time_in_send_queue_ms,
+            send_queue: config.send_queue_capacity,
+        },
+        sync_flush_timeout_ms: config.sync_flush_timeout_ms,
+        pulls: limit(config.pull_queue_capacity, config.wait_time_in_pull_queue_ms),
+        lite_pulls: limit(config.lite_pull_queue_capacity, config.wait_time_in_lite_pull_queue_ms),
+        queries: limit(config.query_queue_capacity, admin_wait_ms),
+        others: limit(config.admin_queue_capacity, admin_wait_ms),
+        disk: DiskMarks {
+            clean_percent: config.disk_max_used_space_percent,
+            forced_percent: config.disk_space_clean_forcibly_percent,
+            full_percent: config.disk_space_warning_level_percent,
+            forced_free_bytes: config.disk_free_clean_bytes,
+            full_free_bytes: config.disk_free_warning_bytes,
+            forced: config.clean_file_forcibly_enable,
+        },
+        retention_age_ms: config.file_reserved_time_hours as i64 * 3_600_000,
+        retention_bytes: config.retention_per_shard(shards).unwrap_or(0),
+        delete_when: config.delete_when,
+        flush_interval_ms: config.flush_interval_ms,
     }
 }
 

@@ -9,6 +9,7 @@ use super::attributes;
 use super::codec::Get;
 use super::group::GroupConfig;
 use super::names::{SYSTEM_GROUPS, TEMPLATE_TOPIC};
+use super::quota::{Quota, Stored};
 use super::options::{BrokerOptions, FlushClass, PERM_INHERIT, PERM_READ, PERM_WRITE};
 use super::record::MetaError;
 use super::topic::{Origin, TopicConfig};
@@ -61,6 +62,10 @@ pub struct Topic {
     pub class: FlushClass,
     /// Its queues by queue id; `None` until something is in it.
     pub(super) queues: Vec<Option<QueueId>>,
+    /// Its quotas, when its attributes set some.
+    pub(super) quota: Option<Box<Quota>>,
+    /// Its bytes in the log.
+    pub(super) stored: Stored,
 }
 
 impl Topic {
@@ -157,13 +162,21 @@ impl Catalog {
         if let Some(&index) = self.by_name.get(&config.name)
             && let Some(Some(topic)) = self.topics.get_mut(index as usize)
         {
+            if topic.config.attributes != config.attributes {
+                topic.quota = Quota::of(&config.attributes);
+            }
+            if topic.created != created {
+                topic.stored = Stored::default();
+            }
             topic.config = config;
             topic.created = created;
             topic.class = class;
             return TopicIdx(index);
         }
         let name = config.name.clone();
-        let topic = Some(Topic { config, created, class, queues: Vec::new() });
+        let quota = Quota::of(&config.attributes);
+        let (queues, stored) = (Vec::new(), Stored::default());
+        let topic = Some(Topic { config, created, class, queues, quota, stored });
         let index = match self.unused.pop() {
             Some(index) => {
                 self.topics[index as usize] = topic;

@@ -39,6 +39,7 @@ pub struct Broker {
     pub(super) newest_store_ms: i64,
     pub(super) guessed_topics: u32,
     pub(super) wall_ms: i64,
+    pub(super) now_ms: i64,
 }
 
 impl Broker {
@@ -60,9 +61,15 @@ impl Broker {
             newest_store_ms: 0,
             guessed_topics: 0,
             wall_ms: 0,
+            now_ms: 0,
         };
         broker.set_options(options);
         broker
+    }
+
+    /// Tells the time, monotonic milliseconds; quotas are counted by it.
+    pub fn set_now(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
     }
 
     /// The configuration.

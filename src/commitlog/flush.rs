@@ -50,8 +50,6 @@ pub(crate) struct Flush {
     wanted: u64,
     /// The first block of this generation is on the device.
     pub(crate) first_durable: bool,
-    /// When the oldest write in the air was submitted, nanoseconds; 0 when none is.
-    pub(crate) oldest_ns: u64,
 }
 
 impl Flush {
@@ -64,7 +62,6 @@ impl Flush {
             began_ns: 0,
             wanted: 0,
             first_durable: false,
-            oldest_ns: 0,
         }
     }
 }
@@ -75,9 +72,14 @@ impl Log {
         self.flush.wanted = self.flush.wanted.max(position);
     }
 
-    /// Age of the oldest write the device has not taken, nanoseconds.
+    /// Age of the oldest append that the device has not taken, nanoseconds; 0 when it took all.
     pub fn device_age_ns(&self, now_ns: u64) -> u64 {
-        if self.flights.is_empty() { 0 } else { now_ns.saturating_sub(self.flush.oldest_ns) }
+        self.staging.oldest_ns().map_or(0, |since_ns| now_ns.saturating_sub(since_ns))
+    }
+
+    /// Age of the flush in the air, nanoseconds; 0 when none is.
+    pub fn flush_age_ns(&self, now_ns: u64) -> u64 {
+        if self.flush.syncing.is_none() { 0 } else { now_ns.saturating_sub(self.flush.began_ns) }
     }
 
     /// Whether nothing is in the air and everything appended is durable.
@@ -113,9 +115,6 @@ impl Log {
         self.flush.next_id += 1;
         let source = Source::Slice(self.staging.slice(run.ring, run.len));
         driver.write(segment.file, run.offset, source, durable, token(KIND_WRITE, id));
-        if self.flights.is_empty() {
-            self.flush.oldest_ns = driver.now_ns();
-        }
         self.flights.push_back(Flight {
             id,
             blocks: run.blocks,
@@ -174,7 +173,7 @@ impl Log {
     pub fn on_event(&mut self, driver: &mut Driver, event: Event) {
         match event {
             Event::Written { token, result, buf } => match token.0 >> 48 & 0xFF {
-                KIND_WRITE => self.landed(driver, token.0 & 0xFFFF_FFFF_FFFF, result),
+                KIND_WRITE => self.landed(token.0 & 0xFFFF_FFFF_FFFF, result),
                 _ => self.prepared(driver, buf, result),
             },
             Event::Synced { token, result } => match token.0 >> 48 & 0xFF {
@@ -185,7 +184,7 @@ impl Log {
         }
     }
 
-    fn landed(&mut self, driver: &Driver, id: u64, result: Result<(), Errno>) {
+    fn landed(&mut self, id: u64, result: Result<(), Errno>) {
         if let Err(errno) = result {
             return self.fence(errno);
         }
@@ -196,7 +195,6 @@ impl Log {
             let Some(flight) = self.flights.pop_front() else { break };
             self.staging.landed(flight.blocks);
             self.written = flight.end;
-            self.flush.oldest_ns = driver.now_ns();
         }
         if self.options.sync_flush || !self.flush.first_durable {
             self.marks.durable = self.written;

@@ -5,20 +5,17 @@
 
 use std::net::SocketAddr;
 
-use weir_wire::code::response;
+use weir_wire::code::{request, response};
 use weir_wire::frame::Codec;
 use weir_wire::message::{OffsetMsgId, Record, properties};
 use weir_wire::reply::Reply;
 
 use super::connection::{ConnId, Role};
-use super::dispatch::Flow;
+use super::dispatch::{Call, Flow};
 use super::turn::Server;
-use crate::base::limits::{BATCH_MESSAGES_MAX, PARKED_PULLS_MAX};
+use crate::base::limits::{BATCH_MESSAGES_MAX, KEPT_BYTES_MAX, KEPT_MAX, PARKED_PULLS_MAX};
 use crate::broker::{PullReply, Reject, ReplyTo};
-use crate::shard::{Answer, Fetch, Ready, Shard, Waiter};
-
-/// Requests kept for the disk, per shard.
-const KEPT_MAX: usize = 4096;
+use crate::shard::{Answer, Fetch, QueueLimit, Ready, Shard, Tuning, Waiter};
 
 /// A request that waits for the disk.
 #[derive(Debug)]
@@ -26,6 +23,48 @@ pub(super) struct Kept {
     id: ConnId,
     peer: SocketAddr,
     frame: Vec<u8>,
+    class: KeptClass,
+    born_ns: u64,
+}
+
+/// Which of RocketMQ's queues a request that waits for the disk would stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeptClass {
+    Pull,
+    LitePull,
+    Query,
+    Other,
+}
+
+impl KeptClass {
+    fn of(code: i32) -> KeptClass {
+        match code {
+            request::PULL_MESSAGE => KeptClass::Pull,
+            request::LITE_PULL_MESSAGE => KeptClass::LitePull,
+            request::VIEW_MESSAGE_BY_ID => KeptClass::Query,
+            _ => KeptClass::Other,
+        }
+    }
+
+    /// Its bounds, and the keys that set them: capacity, wait.
+    fn limit(self, tuning: &Tuning) -> (QueueLimit, &'static str, &'static str) {
+        match self {
+            KeptClass::Pull => {
+                (tuning.pulls, "pullThreadPoolQueueCapacity", "waitTimeMillsInPullQueue")
+            }
+            KeptClass::LitePull => {
+                (tuning.lite_pulls, "litePullThreadPoolQueueCapacity", "waitTimeMillsInLitePullQueue")
+            }
+            KeptClass::Query => {
+                (tuning.queries, "queryThreadPoolQueueCapacity", "waitTimeMillsInAdminBrokerQueue")
+            }
+            KeptClass::Other => (
+                tuning.others,
+                "adminBrokerThreadPoolQueueCapacity",
+                "waitTimeMillsInAdminBrokerQueue",
+            ),
+        }
+    }
 }
 
 /// The tag of a held pull: how its reply's header is written.
@@ -38,12 +77,47 @@ fn codec_of(tag: u32) -> Codec {
 }
 
 impl Server {
-    /// Keeps a request until something was read.
-    pub(super) fn keep_for_later(&mut self, id: ConnId, peer: SocketAddr, bytes: &[u8]) {
-        if self.kept.len() >= KEPT_MAX {
-            return self.close(id, &format_args!("{KEPT_MAX} requests wait for the disk"));
+    /// Keeps a request until something was read, or refuses it when too many or too old wait.
+    pub(super) fn keep_for_later(&mut self, call: &Call<'_>, bytes: &[u8]) {
+        let class = KeptClass::of(call.header.code);
+        let (limit, capacity_key, wait_key) = class.limit(self.shard.tuning());
+        let waited_ms = self.now_ns.saturating_sub(call.born_ns) / 1_000_000;
+        let same = self.kept.iter().filter(|kept| kept.class == class).count();
+        let held: usize = self.kept.iter().map(|kept| kept.frame.len()).sum();
+        let most = limit.capacity.min(KEPT_MAX as u64);
+        let remark = if waited_ms > limit.wait_ms {
+            format!(
+                "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in \
+                 queue: {waited_ms}ms, size of queue: {same}, reason: device, waited: \
+                 {waited_ms}ms, limit: {}ms, change: {wait_key}",
+                limit.wait_ms
+            )
+        } else if same as u64 >= most || self.kept.len() >= KEPT_MAX {
+            format!(
+                "[OVERLOAD]system busy, start flow control for a while, reason: device, waited: \
+                 {waited_ms}ms, requests that wait for the disk: {same}, limit: {most}, change: \
+                 {capacity_key}"
+            )
+        } else if held + bytes.len() > KEPT_BYTES_MAX {
+            format!(
+                "[OVERLOAD]system busy, start flow control for a while, reason: memory, waited: \
+                 {waited_ms}ms, bytes of requests that wait for the disk: {held}, limit: \
+                 {KEPT_BYTES_MAX}, change: send smaller requests"
+            )
+        } else {
+            let Call { id, peer, born_ns, .. } = *call;
+            self.kept.push(Kept { id, peer, frame: bytes.to_vec(), class, born_ns });
+            return;
+        };
+        let reject = Reject::new(response::SYSTEM_BUSY, remark);
+        match class {
+            KeptClass::Pull | KeptClass::LitePull => {
+                if let Some(out) = self.out(call) {
+                    write_pull_refusal(out, call.codec, call.header.opaque, &reject);
+                }
+            }
+            KeptClass::Query | KeptClass::Other => self.refuse(call, &reject),
         }
-        self.kept.push(Kept { id, peer, frame: bytes.to_vec() });
     }
 
     /// Handles kept requests again when something was read since.
@@ -56,9 +130,11 @@ impl Server {
             let Some(role) = self.connections.get(kept.id).map(|connection| connection.role) else {
                 continue;
             };
-            if role == Role::Broker
-                && self.dispatch(kept.id, kept.peer, &kept.frame) == Flow::Blocked
-            {
+            self.block_wait_ns = self.now_ns.saturating_sub(kept.born_ns);
+            let blocked = role == Role::Broker
+                && self.dispatch(kept.id, kept.peer, &kept.frame) == Flow::Blocked;
+            self.block_wait_ns = 0;
+            if blocked {
                 self.kept.push(kept);
             }
         }
@@ -112,9 +188,27 @@ impl Server {
                            unknown, it may or may not be stored";
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(why).finish();
             }
+            Answer::Late => {
+                let timeout_ms = self.shard.tuning().sync_flush_timeout_ms;
+                let why = format!(
+                    "the change is in the log and in force, but not on the device within \
+                     {timeout_ms}ms (syncFlushTimeout): a power cut now could take it back"
+                );
+                Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(&why).finish();
+            }
+            Answer::Unflushed { queue_id, queue_offset, position, count, len } => {
+                let timeout_ms = self.shard.tuning().sync_flush_timeout_ms;
+                let why = format!(
+                    "stored, but not on the device within {timeout_ms}ms (syncFlushTimeout): do \
+                     not send it again"
+                );
+                let sent = SentReply { queue_id, queue_offset, position, count, len };
+                let code = response::FLUSH_DISK_TIMEOUT;
+                write_sent(out, &self.shard, codec, opaque, (code, &why), &sent);
+            }
             Answer::Sent { queue_id, queue_offset, position, count, len } => {
                 let sent = SentReply { queue_id, queue_offset, position, count, len };
-                write_sent(out, &self.shard, codec, opaque, &sent);
+                write_sent(out, &self.shard, codec, opaque, (response::SUCCESS, ""), &sent);
             }
         }
     }
@@ -129,9 +223,17 @@ struct SentReply {
     len: u32,
 }
 
-fn write_sent(out: &mut Vec<u8>, shard: &Shard, codec: Codec, opaque: i32, sent: &SentReply) {
+fn write_sent(
+    out: &mut Vec<u8>,
+    shard: &Shard,
+    codec: Codec,
+    opaque: i32,
+    (code, remark): (i32, &str),
+    sent: &SentReply,
+) {
     let host = SocketAddr::from(shard.broker.options().store_host);
-    let reply = Reply::new(out, codec, response::SUCCESS, opaque)
+    let reply = Reply::new(out, codec, code, opaque)
+        .remark(remark)
         .ext_str("MSG_REGION", &shard.broker.options().region)
         .ext_str("TRACE_ON", "true");
     let reply = if sent.count == 1 {

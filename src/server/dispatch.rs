@@ -52,6 +52,8 @@ pub(crate) struct Call<'a> {
     pub header: Header<'a>,
     /// Its body.
     pub body: &'a [u8],
+    /// When it was received, monotonic nanoseconds.
+    pub born_ns: u64,
 }
 
 impl<'a> Call<'a> {
@@ -67,6 +69,7 @@ impl<'a> Call<'a> {
             opaque: self.header.opaque,
             codec: self.codec,
             oneway: self.header.is_oneway(),
+            born_ns: self.born_ns,
         }
     }
 }
@@ -128,12 +131,13 @@ impl Server {
         if header.is_response() {
             return Flow::Done;
         }
-        let call = Call { id, peer, codec: frame.codec, header, body: frame.body };
+        let born_ns = self.now_ns.saturating_sub(self.block_wait_ns);
+        let call = Call { id, peer, codec: frame.codec, header, body: frame.body, born_ns };
         match route(self, &call) {
             Ok(Handled::Done) => Flow::Done,
             Ok(Handled::Full) => Flow::Blocked,
             Ok(Handled::Later) => {
-                self.keep_for_later(id, peer, bytes);
+                self.keep_for_later(&call, bytes);
                 Flow::Done
             }
             Err(reject) => {

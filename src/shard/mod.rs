@@ -4,7 +4,8 @@
 //! decisions of the one to the other and the bytes back. `shard` is the struct and its turn,
 //! `open` its start, `publish` and `fetch` the two message paths, `change` everything else that is
 //! durable, `keep` what happens in the background, `pending` who waits for a watermark, `cold`
-//! reads from disk, `checkpoint` the disposable cache of the fold, `voice` the operator's lines.
+//! reads from disk, `checkpoint` the disposable cache of the fold, `tuning` what may change while it
+//! runs, `voice` the operator's lines.
 
 mod change;
 mod checkpoint;
@@ -17,6 +18,7 @@ mod pending;
 mod publish;
 #[expect(clippy::module_inception, reason = "the room is named after its one struct")]
 mod shard;
+mod tuning;
 mod voice;
 
 pub use cold::TOKEN_ROOM;
@@ -25,4 +27,5 @@ pub use open::{OpenFault, ShardOptions};
 pub use pending::{Answer, Promise, Ready, Waiter};
 pub use publish::Taken;
 pub use shard::Shard;
+pub use tuning::{DiskMarks, DiskUse, QueueLimit, Tuning};
 pub use voice::Voice;

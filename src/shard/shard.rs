@@ -14,8 +14,9 @@ use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::open::ShardOptions;
 use super::pending::{Pending, Ready};
+use super::tuning::Tuning;
 use super::voice::Voice;
-use crate::broker::{Broker, Watermarks};
+use crate::broker::{Broker, BrokerOptions, Watermarks};
 use crate::commitlog::Log;
 
 /// One shard.
@@ -54,6 +55,8 @@ impl Shard {
         // Store times never go down within a log, whatever the clock does.
         self.stamp_ms = wall_ms.max(self.log.newest_ms());
         self.voice.at(now_ns);
+        self.log.begin_turn(now_ns);
+        self.broker.set_now(self.now_ms());
     }
 
     /// Publishes the turn's records and hands blocks to the device.
@@ -101,6 +104,27 @@ impl Shard {
             return self.pending.fail(out);
         }
         self.pending.collect(self.log.watermarks(), out);
+        let timeout_ns = self.options.tuning.sync_flush_timeout_ms.saturating_mul(1_000_000);
+        if let Some(born_before_ns) = self.now_ns.checked_sub(timeout_ns) {
+            self.pending.expire(born_before_ns, out);
+        }
+    }
+
+    /// What may change while the shard runs, as it is now.
+    pub fn tuning(&self) -> &Tuning {
+        &self.options.tuning
+    }
+
+    /// Changes it, from the next request on; of the broker's options too, but for what is derived
+    /// from them at start.
+    pub fn tune(&mut self, tuning: Tuning, broker: BrokerOptions) {
+        self.options.tuning = tuning;
+        self.log.set_flush_interval(tuning.flush_interval_ms);
+        if broker.broker_permission != self.broker.options().broker_permission {
+            // Routes carry the topic's permission and the broker's together.
+            self.keeper.all_topics_changed = true;
+        }
+        self.broker.set_options(broker);
     }
 
     /// When the loop must turn although nothing happens, nanoseconds.
