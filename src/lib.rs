@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cli;
 pub mod commitlog;
 pub mod config;
+pub mod control;
 pub mod exit;
 pub mod naming;
 pub mod node;

@@ -15,6 +15,7 @@ use weir_io::{Driver, Uring, UringOptions, cpu, probe, signal};
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType};
+use crate::control::Control;
 use crate::exit::{self, Stop};
 use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning};
@@ -57,7 +58,9 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
     let plans = plan(&config, &data, shards)?;
+    let control = Control::bind(&config, PATIENCE)?;
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
+    let control = control.map(|control| control.start(&boxes)).transpose()?;
     let (words, heard) = mpsc::channel();
     let mut threads = Vec::new();
     for (plan, inbox) in plans.into_iter().zip(inboxes) {
@@ -70,6 +73,7 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     for thread in threads {
         let _ = thread.join();
     }
+    drop(control);
     let failed = heard.try_iter().find_map(|word| match word {
         Word::Ended(Err(stop)) => Some(stop),
         _ => None,
@@ -105,8 +109,12 @@ fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Resu
         }
     }
     let last = config.shard_port(shards - 1);
+    let control = match config.control_port() {
+        0 => String::new(),
+        port => format!(", control {}", SocketAddr::new(config.control_bind, port)),
+    };
     println!(
-        "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}, data in {}",
+        "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}{control}, data in {}",
         config.bind,
         config.namesrv_listen_port,
         config.listen_port,

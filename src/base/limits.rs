@@ -112,6 +112,15 @@ pub const BROKER_EXPIRY_MS: u64 = 120_000;
 /// Scan period of both expiries.
 pub const EXPIRY_SCAN_MS: u64 = 10_000;
 
+/// Connections of the control plane; more wait in the kernel's backlog.
+pub const CONTROL_CONNECTIONS_MAX: usize = 32;
+/// A connection of the control plane is closed after this, answered or not.
+pub const CONTROL_CONNECTION_MS: u64 = 10_000;
+/// How long the control plane waits for a shard's answer.
+pub const CONTROL_ASK_MS: u64 = 1_000;
+/// Questions of the control plane that one shard may not have answered yet.
+pub const CONTROL_QUESTIONS_MAX: usize = 16;
+
 const _: () = {
     assert!(BLOCK_MAX.is_multiple_of(BLOCK_ALIGN));
     assert!(BLOCK_HEADER < BLOCK_ALIGN);

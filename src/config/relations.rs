@@ -6,6 +6,8 @@
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
 use crate::base::limits::{BLOCK_ALIGN, BLOCK_MAX, RECORD_OVERHEAD_MAX, STAGING_DEFAULT};
 
+/// The control port lies this far below `listenPort`: under shard 0's old VIP port.
+const CONTROL_BELOW: u16 = 11;
 const SEGMENT_MIN: u64 = 64 * 1024 * 1024;
 const SEGMENT_MAX: u64 = 1024 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
@@ -31,6 +33,12 @@ impl Config {
         self.vip_port.then(|| self.shard_port(shard).saturating_sub(2))
     }
 
+    /// Port of the control plane; 0: there is none.
+    #[must_use]
+    pub fn control_port(&self) -> u16 {
+        self.control_listen_port.unwrap_or(self.listen_port.saturating_sub(CONTROL_BELOW))
+    }
+
     /// Broker name of a shard: always suffixed, so that no name changes when a shard is added.
     /// `host_name` stands in when `brokerName` is not set.
     #[must_use]
@@ -39,7 +47,8 @@ impl Config {
         format!("{first}-{shard}")
     }
 
-    /// Checks that the ports of `shards` shards exist and do not meet the name server's.
+    /// Checks that the ports of `shards` shards exist and meet neither the name server's nor the
+    /// control plane's.
     /// The error is a whole sentence for the operator.
     pub fn check_ports(&self, shards: u16) -> Result<(), String> {
         let last =
@@ -51,14 +60,22 @@ impl Config {
                 self.listen_port
             ));
         }
-        let namesrv = self.namesrv_listen_port;
-        for shard in 0..shards {
-            let port = self.shard_port(shard);
-            if namesrv == port || self.shard_vip_port(shard) == Some(namesrv) {
+        let (namesrv, control) = (self.namesrv_listen_port, self.control_port());
+        for (key, port) in [("namesrvListenPort", namesrv), ("controlListenPort", control)] {
+            let taken = |shard: &u16| {
+                self.shard_port(*shard) == port || self.shard_vip_port(*shard) == Some(port)
+            };
+            if let Some(shard) = (0..shards).find(taken).filter(|_| port != 0) {
                 return Err(format!(
-                    "namesrvListenPort {namesrv} is a port of shard {shard}; move it or listenPort"
+                    "{key} {port} is a port of shard {shard}; move it or listenPort"
                 ));
             }
+        }
+        if namesrv == control {
+            return Err(format!(
+                "controlListenPort {control} is the name server's port; move it or \
+                 namesrvListenPort"
+            ));
         }
         Ok(())
     }

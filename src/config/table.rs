@@ -108,6 +108,14 @@ knobs! {
         /// Port of the embedded name server. A weir key.
         namesrvListenPort => namesrv_listen_port: Kind::Number { low: 1, high: 65_535, unit: "" },
             default "9876", as u16_of -> u16;
+        /// Port of the control plane (HTTP): health, metrics, run-time changes. Messages never need
+        /// it; 0 switches it off. A weir key.
+        controlListenPort => control_listen_port: Kind::Number { low: 0, high: 65_535, unit: "" },
+            auto "11 below `listenPort`: 10900",
+            default "auto", as some_u16 -> Option<u16>;
+        /// Address the control plane listens on. It asks nobody for a password: leave it on
+        /// loopback unless the network is yours. A weir key.
+        controlBind => control_bind: Kind::Address, default "127.0.0.1", as address -> IpAddr;
         /// Name servers outside this process to register with as well. Not yet: the key is
         /// checked, a line at start says so, and only the embedded name server is told.
         namesrvAddr => namesrv_addr: Kind::HostPorts, default "", as list -> Vec<String>;

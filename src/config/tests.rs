@@ -191,3 +191,12 @@ fn segments_follow_the_disk_between_64_mib_and_1_gib() {
     assert_eq!(config.segment_size(1 << 40), 1 << 30);
     assert_eq!(from_sets(&["mappedFileSizeCommitLog=96MiB"]).unwrap().segment_size(0), 96 << 20);
 }
+
+#[test]
+fn the_control_port_follows_the_listening_port_and_meets_no_other() {
+    assert_eq!(Config::default().control_port(), 10_900);
+    assert_eq!(from_sets(&["listenPort=20911"]).unwrap().control_port(), 20_900);
+    assert_eq!(from_sets(&["controlListenPort=0"]).unwrap().control_port(), 0);
+    assert!(refused(&["controlListenPort=10909"]).contains("10909 is a port of shard 0"));
+    assert!(refused(&["controlListenPort=9876"]).contains("is the name server's port"));
+}

@@ -138,6 +138,7 @@ impl Server {
                     self.post.send(from, Letter::Changed { ticket });
                 }
                 Letter::Changed { ticket } => self.changed_elsewhere(ticket),
+                Letter::Ask(question) => self.answer_question(question),
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Letters between cores: the closed list of what shards tell each other.
 //!
 //! Never on the path of a message: only changes of topics and groups, routes for the name server
-//! on shard 0, and the end.
+//! on shard 0, questions of the control plane, and the end.
 
 use weir_io::mailbox::{Receiver, Sender};
 
+use super::question::Question;
 use crate::broker::{Meta, TopicConfig};
 
 /// Letters one shard may hold.
@@ -38,6 +39,8 @@ pub enum Letter {
         /// The ticket it came with.
         ticket: u64,
     },
+    /// The control plane asks something; the answer goes back with the question.
+    Ask(Question),
 }
 
 /// The mailboxes as one shard sees them.

@@ -2,7 +2,8 @@
 //!
 //! `turn` is the loop; `receive` turns bytes into frames, `dispatch` frames into handled calls,
 //! `handlers` has one file per request code, `deferred` writes the answers that come later,
-//! `changes` and `mail` speak with the other cores, `naming` is the name server's desk.
+//! `changes` and `mail` speak with the other cores, `question` with the control plane, `naming` is
+//! the name server's desk.
 
 mod changes;
 mod connection;
@@ -11,10 +12,12 @@ mod dispatch;
 mod handlers;
 mod mail;
 mod naming;
+mod question;
 mod receive;
 mod tokens;
 mod turn;
 
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
+pub use question::{Health, Question, Reply};
 pub use turn::Server;

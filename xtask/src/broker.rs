@@ -113,7 +113,8 @@ impl Drop for Broker {
     }
 }
 
-/// A port for the name server and one for the shard, with its old VIP port (two below) free too.
+/// A port for the name server and one for the shard, with its old VIP port (two below) and the
+/// control port (eleven below) free too.
 fn free_ports() -> Result<(u16, u16), String> {
     let bind = |port: u16| TcpListener::bind(("127.0.0.1", port));
     for _ in 0..64 {
@@ -121,7 +122,8 @@ fn free_ports() -> Result<(u16, u16), String> {
         let shard = bind(0).map_err(|error| error.to_string())?;
         let port = |listener: &TcpListener| listener.local_addr().map(|addr| addr.port());
         let (Ok(namesrv), Ok(listen)) = (port(&named), port(&shard)) else { continue };
-        if listen > 1028 && namesrv != listen - 2 && bind(listen - 2).is_ok() {
+        let own = [listen.saturating_sub(2), listen.saturating_sub(11)];
+        if listen > 1036 && !own.contains(&namesrv) && own.iter().all(|port| bind(*port).is_ok()) {
             return Ok((namesrv, listen));
         }
     }

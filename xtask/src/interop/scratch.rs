@@ -49,13 +49,14 @@ impl Scratch {
         &self.path
     }
 
-    /// Ports for one more broker of two shards; each shard also has the old VIP port two below.
+    /// Ports for one more broker of two shards; each shard also has the old VIP port two below, and
+    /// the control port lies eleven below the first.
     pub(super) fn ports(&self) -> Result<Ports, String> {
         let mut next = self.next_port.lock().map_err(|_| "a lane of the run died")?;
         for _ in 0..200 {
             let first = *next;
             *next = if first > 30_000 { 15_000 } else { first + 25 };
-            let wanted = [first, first + 3, first + 5, first + 13, first + 15];
+            let wanted = [first - 6, first, first + 3, first + 5, first + 13, first + 15];
             if wanted.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
                 return Ok(Ports { namesrv: first, shard: first + 5 });
             }

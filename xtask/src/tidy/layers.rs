@@ -31,6 +31,7 @@ const ALL: &[&str] = &[
     "cli",
     "commitlog",
     "config",
+    "control",
     "exit",
     "naming",
     "node",
@@ -45,7 +46,7 @@ const ALL: &[&str] = &[
 const BRIDGE: &[&str] = &["base", "broker", "commitlog", "config", "naming", "queue", "replica"];
 const SERVER: &[&str] = &["base", "broker", "commitlog", "config", "naming", "queue", "shard"];
 const UPSTAIRS: &[&str] =
-    &["base", "broker", "commitlog", "config", "exit", "naming", "server", "shard"];
+    &["base", "broker", "commitlog", "config", "control", "exit", "naming", "server", "shard"];
 
 const LAYERS: &[Layer] = &[
     layer("base", &[], &[]),
@@ -58,6 +59,8 @@ const LAYERS: &[Layer] = &[
     layer("replica", &["base", "commitlog"], &["weir_io"]),
     layer("shard", BRIDGE, BOTH),
     layer("server", SERVER, BOTH),
+    // Knows the letters of `server`; no shard has ever heard of it.
+    layer("control", &["base", "config", "exit", "server"], &["weir_io"]),
     layer("node", UPSTAIRS, BOTH),
     layer("cli", &["base", "broker", "commitlog", "config", "exit", "node"], BOTH),
     layer("main", &[], &["weir"]),
@@ -185,6 +188,8 @@ mod tests {
             ("src/naming/mod.rs", "fn f(x: crate::shard::Shard) {}"),
             ("src/shard/a.rs", "use crate::server::*;"),
             ("src/config/a.rs", "use crate::node as n;"),
+            ("src/server/a.rs", "use crate::control::Control;"),
+            ("src/control/a.rs", "use crate::shard::Shard;"),
         ] {
             assert_eq!(found(rooms, path, text), ["1: layer"], "{path} {text}");
         }
@@ -197,6 +202,7 @@ mod tests {
             ("src/broker/a.rs", "use crate::broker::b; use super::queue; use std::fmt;"),
             ("src/shard/a.rs", "use crate::{queue, broker, commitlog}; use weir_io::Driver;"),
             ("bench/src/a.rs", "use weir::shard::Shard;"),
+            ("src/control/a.rs", "use crate::server::Letter;"),
             ("src/main.rs", "fn main() { weir::cli::main() }"),
         ] {
             assert!(found(rooms, path, text).is_empty(), "{path} {text}");

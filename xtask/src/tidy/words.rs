@@ -9,7 +9,8 @@ use super::{Breach, Source, Tree};
 const SINGLE_THREADED: &[&str] =
     &["base", "broker", "commitlog", "naming", "queue", "replica", "shard"];
 
-/// `unsafe` and `libc` only in `io/`; `async` nowhere; no sharing and no threads below `server`.
+/// `unsafe` and `libc` only in `io/`; `async` in the control room alone; no sharing and no threads
+/// below `server`.
 pub(super) fn keywords(tree: &Tree) -> Vec<Breach> {
     let mut found = Vec::new();
     for (source, rust) in tree.rust() {
@@ -20,7 +21,9 @@ pub(super) fn keywords(tree: &Tree) -> Vec<Breach> {
             let instead = match word.text.as_str() {
                 "unsafe" if !io => ("unsafe", "wrap the operation in `io/`, the one unsafe room"),
                 "libc" if !io => ("libc", "ask `io/` for the call; no syscalls elsewhere"),
-                "async" | "await" => ("async", "submit and handle the event (decision 0002)"),
+                "async" | "await" if source.room() != Some("control") => {
+                    ("async", "submit and handle the event (decision 0002)")
+                }
                 "Arc" | "Mutex" | "RwLock" | "Condvar" | "thread_local"
                     if alone && !source.is_test() && !rust.in_test(word.line) =>
                 {
@@ -133,6 +136,7 @@ mod tests {
     fn the_same_keywords_in_their_place_pass() {
         for (path, text) in [
             ("io/src/a.rs", "fn f() { unsafe { libc::getpid() } }"),
+            ("src/control/a.rs", "async fn f() { g().await }"),
             ("src/node.rs", "use std::sync::Arc; fn f() { std::thread::spawn(g); }"),
             ("src/queue/a.rs", "// unsafe, async, Arc\nfn f(thread: u8) {}"),
             ("src/queue/a.rs", "#[cfg(test)]\nmod tests { fn f() { std::thread::spawn(g); } }"),

@@ -1,0 +1,25 @@
+//! The table of routes. A path that is not in it is answered 404 with the list of those that are.
+//!
+//! Handlers find the shards as axum's state, and the peer's address as the extension [`Peer`].
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use super::ask::Shards;
+use super::health;
+
+/// Who asks. A handler takes it as `Extension<Peer>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer(pub SocketAddr);
+
+/// Every route.
+pub(super) fn routes(shards: Shards) -> Router {
+    Router::new().route("/health", get(health::get)).fallback(unknown).with_state(shards)
+}
+
+async fn unknown() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "weir's control port has /health\n")
+}
