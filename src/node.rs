@@ -14,10 +14,10 @@ use weir_io::{Driver, Uring, UringOptions, cpu, probe, signal};
 
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
-use crate::config::{Config, FlushDiskType};
-use crate::control::Control;
+use crate::config::{Config, FlushDiskType, Loaded, Overrides, Sources};
+use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
+use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning};
 
 /// How long a killed predecessor may still hold ports and files.
@@ -30,6 +30,8 @@ struct Plan {
     options: ShardOptions,
     listen: Vec<SocketAddr>,
     naming: Option<NamingPlan>,
+    /// Every configuration key and its value.
+    texts: Vec<(&'static str, String)>,
 }
 
 /// What the first shard needs to be the name server too.
@@ -46,9 +48,11 @@ enum Word {
     Ended(Result<(), Stop>),
 }
 
-/// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout.
-pub fn serve(config: Config) -> Result<(), Stop> {
+/// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout. `sources` are what
+/// `loaded` was read from: run-time changes are checked against them.
+pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     signal::block_termination();
+    let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
         Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display()))
@@ -57,8 +61,9 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     let shards = shard_count(&config, &data)?;
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
-    let plans = plan(&config, &data, shards)?;
-    let control = Control::bind(&config, PATIENCE)?;
+    let plans = plan(&loaded, &data, shards)?;
+    let settings = settings(loaded, sources, &data, shards)?;
+    let control = Control::bind(&config, PATIENCE)?.map(|c| c.with_settings(settings));
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
     let control = control.map(|control| control.start(&boxes)).transpose()?;
     let (words, heard) = mpsc::channel();
@@ -161,6 +166,7 @@ fn run_shard(
     }
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut server = Server::new(driver, shard, desk, post);
+    server.set_config_texts(plan.texts);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
     }
@@ -218,7 +224,8 @@ fn shard_dir(data: &Path, index: u16) -> PathBuf {
 }
 
 /// What every shard is told.
-fn plan(config: &Config, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
+fn plan(loaded: &Loaded, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
+    let config = &loaded.config;
     let address = advertised(config)?;
     let host = cpu::host_name();
     let cores = cpu::allowed();
@@ -248,7 +255,7 @@ fn plan(config: &Config, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
             let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let options = shard_options(config, data, index, log, broker);
-            Plan { index, core, options, listen, naming }
+            Plan { index, core, options, listen, naming, texts: loaded.texts() }
         })
         .collect())
 }
@@ -268,6 +275,23 @@ fn shard_options(
         log,
         broker,
     }
+}
+
+/// What changes the configuration while the shards run.
+fn settings(loaded: Loaded, sources: Sources, data: &Path, shards: u16) -> Result<Settings, Stop> {
+    let path = data.join(Overrides::FILE);
+    let overrides = Overrides::new(sources, &loaded, path.display().to_string());
+    let (host, ip) = (cpu::host_name(), store_ip(&advertised(&loaded.config)?));
+    let retunes = move |loaded: &Loaded| {
+        let config = &loaded.config;
+        let retune = |index| Retune {
+            tuning: tuning(config, shards),
+            broker: broker_options(config, &host, index, shards, (ip, config.shard_port(index))),
+            texts: loaded.texts(),
+        };
+        (0..shards).map(retune).collect()
+    };
+    Ok(Settings::new(overrides, loaded, path, Box::new(retunes)))
 }
 
 /// What may change while the shards run.

@@ -11,7 +11,9 @@ mod ask;
 mod health;
 mod routes;
 mod serve;
+mod settings;
 mod thread;
 
 pub use ask::{NoAnswer, Shards};
+pub use settings::{Retunes, Settings};
 pub use thread::{Control, Running};

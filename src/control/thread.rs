@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use weir_io::mailbox::Sender;
 
 use super::ask::Shards;
+use super::settings::Settings;
 use super::{routes, serve};
 use crate::config::Config;
 use crate::exit::{self, Stop};
@@ -23,6 +24,7 @@ const RETRY: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Control {
     listener: TcpListener,
+    settings: Option<Settings>,
 }
 
 /// The running control plane. Dropping it ends its thread and waits for that.
@@ -43,7 +45,7 @@ impl Control {
         let until = Instant::now() + patience;
         loop {
             match TcpListener::bind(addr) {
-                Ok(listener) => return Ok(Some(Control { listener })),
+                Ok(listener) => return Ok(Some(Control { listener, settings: None })),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                     if Instant::now() >= until {
                         return Err(unbound(addr, &error));
@@ -53,6 +55,12 @@ impl Control {
                 Err(error) => return Err(unbound(addr, &error)),
             }
         }
+    }
+
+    /// Serves `/config` too.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Control {
+        Control { settings: Some(settings), ..self }
     }
 
     /// The address it listens on.
@@ -75,7 +83,7 @@ impl Control {
             tokio::net::TcpListener::from_std(self.listener).map_err(failed)?
         };
         let work = async move {
-            let serving = tokio::spawn(serve::serve(listener, routes::routes(shards)));
+            let serving = tokio::spawn(serve::serve(listener, routes::routes(shards, self.settings)));
             // Either word means the end: said, or unsaid because the handle is gone.
             let _ = stopped.await;
             serving.abort();
@@ -115,7 +123,7 @@ mod tests {
     use weir_io::mailbox::{self, Receiver};
 
     fn control() -> Control {
-        Control { listener: TcpListener::bind(("127.0.0.1", 0)).unwrap() }
+        Control { listener: TcpListener::bind(("127.0.0.1", 0)).unwrap(), settings: None }
     }
 
     fn ask(addr: SocketAddr, request: &str) -> String {

@@ -177,6 +177,7 @@ impl Server {
             request::DELETE_SUBSCRIPTIONGROUP => handlers::delete_group::handle(self, call),
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => handlers::all_groups::handle(self, call),
             request::GET_SUBSCRIPTIONGROUP_CONFIG => handlers::group_config::handle(self, call),
+            request::GET_BROKER_CONFIG => handlers::broker_config::handle(self, call),
             request::GET_TOPIC_STATS_INFO => handlers::topic_stats::handle(self, call),
             code => Err(not_supported(code)),
         }

@@ -19,5 +19,5 @@ mod turn;
 
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
-pub use question::{Health, Question, Reply};
+pub use question::{Health, Question, Reply, Retune};
 pub use turn::Server;

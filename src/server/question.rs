@@ -8,6 +8,8 @@
 use std::fmt;
 
 use super::turn::Server;
+use crate::broker::BrokerOptions;
+use crate::shard::Tuning;
 
 /// The way back to the one who asks: called once, or dropped when the shard ends first.
 pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
@@ -35,6 +37,19 @@ impl<T> fmt::Debug for Reply<T> {
 pub enum Question {
     /// Does the loop turn, and does it take messages?
     Health(Reply<Health>),
+    /// Go by these values from now on.
+    Tune(Box<Retune>, Reply<()>),
+}
+
+/// New values of what may change while a shard runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retune {
+    /// Limits, disk marks, retention.
+    pub tuning: Tuning,
+    /// The rules' options.
+    pub broker: BrokerOptions,
+    /// Every key and its value as text, for GET_BROKER_CONFIG.
+    pub texts: Vec<(&'static str, String)>,
 }
 
 /// How a shard is.
@@ -53,17 +68,20 @@ impl Server {
     pub(super) fn answer_question(&mut self, question: Question) {
         match question {
             Question::Health(reply) => reply.send(self.health()),
+            Question::Tune(retune, reply) => {
+                self.shard.tune(retune.tuning, retune.broker);
+                self.config_texts = retune.texts;
+                reply.send(());
+            }
         }
     }
 
     fn health(&self) -> Health {
         let failed = self.shard.fenced().map(|errno| format!("writing the log failed: {errno}"));
-        let (used, limit) = self.shard.disk_use_percent();
-        let full = used >= limit;
         Health {
             broker: self.shard.broker.options().broker_name.clone(),
             failed,
-            refusing: full.then(|| format!("the disk is {used} % full, limit {limit} %")),
+            refusing: self.shard.refusing(),
         }
     }
 }

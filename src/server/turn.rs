@@ -54,6 +54,8 @@ pub struct Server {
     pub(super) properties: Vec<u8>,
     pub(super) changes: Changes,
     pub(super) effects: Vec<Effect>,
+    /// Every configuration key and its value, for GET_BROKER_CONFIG.
+    pub(super) config_texts: Vec<(&'static str, String)>,
     /// Numbers of requests to clients.
     pub(super) next_opaque: i32,
     /// Bytes in all inboxes.
@@ -93,12 +95,18 @@ impl Server {
             properties: Vec::new(),
             changes: Changes::default(),
             effects: Vec::new(),
+            config_texts: Vec::new(),
             next_opaque: 0,
             assembly_bytes: 0,
             now_ns,
             next_tick_ns: now_ns,
             stopping: false,
         }
+    }
+
+    /// Sets what GET_BROKER_CONFIG answers: every key and its value as text.
+    pub fn set_config_texts(&mut self, texts: Vec<(&'static str, String)>) {
+        self.config_texts = texts;
     }
 
     /// Accepts connections of a role on a listener.

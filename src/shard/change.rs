@@ -8,9 +8,9 @@ use weir_io::Driver;
 
 use super::pending::{Answer, Promise, Waiter};
 use super::shard::Shard;
-use crate::base::limits::{LOG_RESERVE, OFFSET_COALESCE_MS};
+use crate::base::limits::{LOG_RESERVE, OFFSET_COALESCE_MS, PENDING_REPLIES_MAX};
 use crate::broker::{
-    Applied, ConnId, FlushClass, Heartbeat, Meta, Reject, SnapshotCursor, TopicConfig,
+    Applied, ConnId, FlushClass, Heartbeat, Meta, Reject, SnapshotCursor, TopicConfig, code,
 };
 
 /// Offsets in one record.
@@ -21,6 +21,16 @@ const SNAPSHOT_SLICE: usize = 64 * 1024;
 impl Shard {
     /// Makes a change here and, at the end of the turn, on the other shards.
     pub fn change(&mut self, driver: &mut Driver, meta: Meta) -> Result<(), Reject> {
+        if !self.pending.has_room() {
+            return Err(Reject::new(
+                code::SYSTEM_BUSY,
+                format!(
+                    "[OVERLOAD]system busy, start flow control for a while, reason: device, \
+                     waited: 0ms, requests without an answer: {PENDING_REPLIES_MAX}, limit: \
+                     {PENDING_REPLIES_MAX}"
+                ),
+            ));
+        }
         self.apply_change(driver, &meta, true)?;
         self.keeper.outgoing.push(meta);
         Ok(())

@@ -86,11 +86,6 @@ impl Shard {
         self.log.fenced()
     }
 
-    /// How full the disk is and from where on sends are refused, percent.
-    pub fn disk_use_percent(&self) -> (u32, u32) {
-        self.keeper.disk_use()
-    }
-
     /// The log's records near its end, for replies.
     pub fn resident(&self, position: u64, len: usize) -> Option<&[u8]> {
         self.log.resident(position, len)
