@@ -30,6 +30,8 @@ pub enum Command {
     Produce(Produce),
     /// Print messages
     Consume(Consume),
+    /// Ask a running broker how it is; exit code 1 when a shard does not serve
+    Status(Control),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -99,6 +101,17 @@ pub struct Remote {
     /// Name servers, several separated by ';'
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9876")]
     pub namesrv: String,
+    /// Longest wait for one answer
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    pub timeout_ms: u64,
+}
+
+/// Where a running broker's control port is, and how long to wait for an answer.
+#[derive(Args, Clone, Debug)]
+pub struct Control {
+    /// Control port of the broker (controlListenPort)
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10900")]
+    pub control: String,
     /// Longest wait for one answer
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub timeout_ms: u64,

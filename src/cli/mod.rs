@@ -7,6 +7,7 @@
 pub mod args;
 mod config;
 mod consume;
+mod control;
 mod hello;
 mod inspect;
 mod manual;
@@ -17,6 +18,7 @@ mod remote;
 mod route;
 mod run;
 mod serve;
+mod status;
 mod topic;
 
 pub use manual::manual;

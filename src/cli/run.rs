@@ -9,7 +9,7 @@ use clap::Parser;
 
 use super::args::{Command, ConfigCommand, Weir};
 use super::output::Output;
-use super::{config, consume, inspect, produce, serve, topic};
+use super::{config, consume, inspect, produce, serve, status, topic};
 use crate::exit::Stop;
 
 /// The whole of `main`: parses the process's arguments, runs the command, gives the exit code of
@@ -33,6 +33,7 @@ fn run(command: Command, out: &mut Output) -> Result<(), Stop> {
         Command::Topic(args) => topic::run(&args, out),
         Command::Produce(args) => produce::run(&args, out),
         Command::Consume(args) => consume::run(&args, out),
+        Command::Status(args) => status::run(&args, out),
         Command::Config(ConfigCommand::Check(args)) => config::check(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
     }
