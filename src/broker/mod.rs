@@ -57,7 +57,7 @@ pub use names::{
 pub use offsets::{Offsets, OffsetsFull};
 pub use options::{BrokerOptions, FlushClass, PERM_INHERIT, PERM_READ, PERM_WRITE, Watermarks};
 pub use parking::{ParkId, Parking, ParkingFull, PullTarget, ReplyTo};
-pub use pressure::{Load, PressureLimits, Reason, Ruling, Text, rule};
+pub use pressure::{Load, PressureLimits, Reason, Ruling, Text, is_full, rule};
 pub use publish::{Admission, SendRequest, Verdict};
 pub use pull::{
     PULL_COMMIT, PULL_SUBSCRIPTION, PULL_SUSPEND, ParkTicket, PullPlan, PullReply, PullRequest,

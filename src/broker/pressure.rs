@@ -31,7 +31,7 @@ impl PressureLimits {
     }
 
     /// How long a request may be held where it is, its connection unread, milliseconds.
-    fn hold_ms(&self) -> u64 {
+    pub fn hold_ms(&self) -> u64 {
         SEND_HOLD_MS.min(self.send_wait_ms)
     }
 }
@@ -57,6 +57,8 @@ pub struct Load {
     pub durable: bool,
     /// Age of the request.
     pub waited_ms: u64,
+    /// How long requests have found the shard full, one after the other; 0: the last did not.
+    pub full_ms: u64,
 }
 
 /// What a refusal is about.
@@ -96,9 +98,14 @@ pub enum Ruling {
     Refuse(Text, Reason),
 }
 
+/// Whether the shard has no room for the send, in one of its places.
+pub fn is_full(load: &Load, limits: &PressureLimits) -> bool {
+    !load.staging_fits || !load.index_fits || load.pending >= limits.send_queue()
+}
+
 /// Decides about one send: the table.
 pub fn rule(load: &Load, limits: &PressureLimits) -> Ruling {
-    let full = !load.staging_fits || !load.index_fits || load.pending >= limits.send_queue();
+    let full = is_full(load, limits);
     let pressed = full
         || load.staging.0.saturating_mul(2) >= load.staging.1
         || load.pending.saturating_mul(2) >= limits.send_queue();
@@ -109,7 +116,7 @@ pub fn rule(load: &Load, limits: &PressureLimits) -> Ruling {
         let text = if load.waited_ms == 0 { Text::RejectRequest } else { Text::PageCacheBusy };
         return Ruling::Refuse(text, Reason::Device);
     }
-    if full && load.waited_ms < limits.hold_ms() {
+    if full && load.waited_ms.max(load.full_ms) < limits.hold_ms() {
         return Ruling::Hold;
     }
     if full {
@@ -219,6 +226,7 @@ mod tests {
             flush_age_ms: 0,
             durable: false,
             waited_ms: 0,
+            full_ms: 0,
         }
     }
 
@@ -287,6 +295,8 @@ mod tests {
             assert_eq!(rule(&Load { waited_ms: 49, ..load }, &LIMITS), Ruling::Hold);
             let over = rule(&Load { waited_ms: 50, ..load }, &LIMITS);
             assert!(matches!(over, Ruling::Refuse(..)), "{over:?}");
+            let lasting = rule(&Load { full_ms: 50, ..load }, &LIMITS);
+            assert!(matches!(lasting, Ruling::Refuse(..)), "nobody is held for nothing");
             let hasty = PressureLimits { send_wait_ms: 10, ..LIMITS };
             assert!(matches!(
                 rule(&Load { waited_ms: 10, ..load }, &hasty),

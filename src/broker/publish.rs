@@ -233,7 +233,8 @@ impl Broker {
         let Some(topic) = self.catalog.at_mut(place.topic) else { return Ok(()) };
         let Some(quota) = &mut topic.quota else { return Ok(()) };
         let stored = topic.stored.bytes(min);
-        quota.check(&topic.config.name, u64::from(size.len), stored, now_ms)
+        let cost = (u64::from(size.count), u64::from(size.len));
+        quota.check(&topic.config.name, cost, stored, now_ms)
     }
 
     fn check_permission(&self, topic: &str) -> Result<(), Reject> {

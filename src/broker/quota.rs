@@ -1,9 +1,9 @@
 //! Quotas of a topic: messages and bytes per second, and bytes stored.
 //!
 //! They are topic attributes, so they travel in the log with the topic and are set with stock
-//! tools. A rate is a bucket that holds one second's worth: a send is taken while anything is left
-//! and takes its whole cost, below nothing if need be, so that a message larger than a second's
-//! worth still passes, and the rate holds over time. What is stored is counted by stretches of
+//! tools. A rate is a bucket that holds one second's worth: a send is taken when its cost is there,
+//! and one that costs more than a second's worth when the bucket is full; it takes its whole cost,
+//! below nothing if need be, so that the rate holds over time. What is stored is counted by stretches of
 //! the log, because the log is forgotten by segments.
 //! Invariant: a quota counts on one shard, as queues do ("per broker" in RocketMQ's words).
 
@@ -49,9 +49,11 @@ impl Bucket {
         self.milli = self.milli.saturating_add(gained).min(full);
     }
 
-    /// Milliseconds until something is left; 0: something is.
-    fn wait_ms(&self) -> i64 {
-        if self.milli > 0 { 0 } else { 1 - self.milli / (self.per_second.max(1) as i64) }
+    /// Milliseconds until `cost` is there, or all that ever can be; 0: it is.
+    fn wait_ms(&self, cost: u64) -> i64 {
+        let need = (cost.min(self.per_second) as i64).saturating_mul(MILLI);
+        let missing = need.saturating_sub(self.milli).max(0);
+        missing.saturating_add(self.per_second as i64 - 1) / (self.per_second.max(1) as i64)
     }
 
     fn take(&mut self, cost: u64) {
@@ -82,22 +84,25 @@ impl Quota {
         (quota != Quota::default()).then(|| Box::new(quota))
     }
 
-    /// Decides about `len` bytes for `topic`, of which `stored` bytes are in the log. Takes
+    /// Decides about `count` messages of `len` bytes for `topic`, of which `stored` bytes are in the log. Takes
     /// nothing.
     pub(super) fn check(
         &mut self,
         topic: &str,
-        len: u64,
+        (count, len): (u64, u64),
         stored: u64,
         now_ms: i64,
     ) -> Result<(), Reject> {
-        for (name, bucket) in [(QUOTA_MESSAGES, &mut self.messages), (QUOTA_BYTES, &mut self.bytes)]
-        {
+        let rates = [
+            (QUOTA_MESSAGES, &mut self.messages, count),
+            (QUOTA_BYTES, &mut self.bytes, len),
+        ];
+        for (name, bucket, cost) in rates {
             let Some(bucket) = bucket else { continue };
             bucket.refill(now_ms);
-            let wait_ms = bucket.wait_ms();
+            let wait_ms = bucket.wait_ms(cost);
             if wait_ms > 0 {
-                let used = format_args!("spent, something is left again in {wait_ms}ms");
+                let used = format_args!("{cost} sent, there is room for it in {wait_ms}ms");
                 return Err(over(topic, name, bucket.per_second, used, "send slower"));
             }
         }
@@ -222,36 +227,36 @@ mod tests {
         let mut quota = quota(&[(QUOTA_MESSAGES, "10")]);
         let mut taken = [0; 3];
         for ms in 0..3000 {
-            if quota.check("t", 1, 0, ms).is_ok() {
+            if quota.check("t", (1, 1), 0, ms).is_ok() {
                 quota.take(1, 1);
                 taken[ms as usize / 1000] += 1;
             }
         }
-        // The first second has the bucket's ten on top.
-        assert_eq!(taken, [20, 10, 10]);
+        // The first second has the bucket's ten on top; its last one comes a millisecond later.
+        assert_eq!(taken, [19, 10, 10]);
     }
 
     #[test]
     fn a_message_larger_than_a_seconds_worth_passes_and_is_paid_for_afterwards() {
         let mut quota = quota(&[(QUOTA_BYTES, "1000")]);
-        quota.check("t", 5000, 0, 0).unwrap();
+        quota.check("t", (1, 5000), 0, 0).unwrap();
         quota.take(1, 5000);
-        let reject = quota.check("t", 1, 0, 3999).unwrap_err();
+        let reject = quota.check("t", (1, 1), 0, 3999).unwrap_err();
         assert_eq!(reject.code, 215);
         assert!(reject.remark.starts_with("[TOPIC_QUOTA]topic[t] is over its quota"));
         assert!(reject.remark.contains("limit: 1000 (quota.bytes.per.second"), "{}", reject.remark);
         assert!(reject.remark.contains("updateTopic -a +quota.bytes.per.second="));
-        assert!(quota.check("t", 1, 0, 4001).is_ok());
+        assert!(quota.check("t", (1, 1), 0, 4001).is_ok());
     }
 
     #[test]
     fn a_clock_that_steps_back_gives_nothing_and_takes_nothing() {
         let mut quota = quota(&[(QUOTA_MESSAGES, "1")]);
-        quota.check("t", 1, 0, 10_000).unwrap();
+        quota.check("t", (1, 1), 0, 10_000).unwrap();
         quota.take(1, 1);
-        assert!(quota.check("t", 1, 0, 5_000).is_err());
-        assert!(quota.check("t", 1, 0, 10_500).is_err());
-        assert!(quota.check("t", 1, 0, 11_001).is_ok());
+        assert!(quota.check("t", (1, 1), 0, 5_000).is_err());
+        assert!(quota.check("t", (1, 1), 0, 10_500).is_err());
+        assert!(quota.check("t", (1, 1), 0, 11_001).is_ok());
     }
 
     #[test]
@@ -260,7 +265,7 @@ mod tests {
         let mut stored = Stored::default();
         let (mut position, mut refused) = (0u64, 0u64);
         for _ in 0..4000 {
-            match quota.check("t", 1000, stored.bytes(0), 0) {
+            match quota.check("t", (1, 1000), stored.bytes(0), 0) {
                 Ok(()) => {
                     stored.add(position, 1000);
                     position += 1000;
@@ -274,7 +279,7 @@ mod tests {
         }
         assert_eq!((position, refused), (3_000_000, 1000));
         assert_eq!(stored.bytes(1 << 20), 3_000_000 - 1_049_000, "one whole stretch left");
-        assert!(quota.check("t", 1000, stored.bytes(1 << 20), 0).is_ok());
+        assert!(quota.check("t", (1, 1000), stored.bytes(1 << 20), 0).is_ok());
     }
 
     #[test]

@@ -188,6 +188,13 @@ impl Server {
         }
     }
 
+    /// When the oldest blocked connection has waited as long as it may, nanoseconds.
+    pub(super) fn next_unblock_ns(&mut self) -> Option<u64> {
+        let oldest = *self.blocked.front()?;
+        let hold_ns = self.shard.tuning().pressure.hold_ms() * 1_000_000;
+        self.connections.get(oldest).map(|connection| connection.blocked_ns + hold_ns)
+    }
+
     /// Lets blocked connections go on, oldest first, while there is room (or their wait is over
     /// and the answer is a refusal).
     pub(super) fn unblock(&mut self) {

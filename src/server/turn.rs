@@ -131,6 +131,9 @@ impl Server {
         if let Some(flush) = self.shard.next_deadline_ns() {
             deadline = deadline.min(flush);
         }
+        if let Some(due) = self.next_unblock_ns() {
+            deadline = deadline.min(due);
+        }
         if self.shard.is_busy() {
             deadline = 0;
         }

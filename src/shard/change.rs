@@ -144,7 +144,7 @@ impl Shard {
 
     /// Writes every changed offset, as far as the log has room.
     pub(super) fn write_offsets(&mut self, driver: &mut Driver) {
-        while self.broker.offsets.has_dirty() && self.takes(2 * SNAPSHOT_SLICE) {
+        while self.broker.offsets.has_dirty() && self.takes_slice() {
             let entries = self.broker.offsets.drain_dirty(OFFSETS_PER_RECORD);
             // An error here is the log's failure, which every other path reports.
             let _ = self.write(driver, &Meta::Offsets(entries));
@@ -157,6 +157,11 @@ impl Shard {
         self.log.can_take(len).is_ok() && self.log.road_blocked(len, 0).is_none()
     }
 
+    /// Whether the log takes a slice of a snapshot.
+    pub(super) fn takes_slice(&self) -> bool {
+        self.takes(2 * SNAPSHOT_SLICE)
+    }
+
     /// Begins a snapshot: a new segment must stand on its own one day.
     pub(super) fn begin_snapshot(&mut self) {
         // Positions only grow, so they serve as ids.
@@ -165,7 +170,7 @@ impl Shard {
     }
 
     fn write_snapshot_slice(&mut self, driver: &mut Driver) {
-        if !self.takes(2 * SNAPSHOT_SLICE) {
+        if !self.takes_slice() {
             return;
         }
         let Some((mut cursor, began)) = self.keeper.snapshot.take() else { return };

@@ -126,7 +126,8 @@ impl Shard {
 
     /// Whether the next turn should come at once.
     pub fn is_busy(&self) -> bool {
-        (self.keeper.snapshot.is_some() || self.keeper.trim.is_some()) && self.fenced().is_none()
+        let writes = self.keeper.snapshot.is_some() && self.takes_slice();
+        (writes || self.keeper.trim.is_some()) && self.fenced().is_none()
     }
 
     /// Work that a turn of every few tens of milliseconds is soon enough for.

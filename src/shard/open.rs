@@ -110,6 +110,7 @@ impl Shard {
             now_ns: driver.now_ns(),
             stamp_ms: 0,
             wall_ms: 0,
+            full: (0, 0),
             fence_said: false,
             options,
         };

@@ -9,7 +9,9 @@ use weir_io::Driver;
 use super::pending::{Answer, Promise, Waiter};
 use super::shard::Shard;
 use crate::base::limits::LOG_RESERVE;
-use crate::broker::{FlushClass, Load, Reject, Ruling, SendRequest, Verdict, code, rule};
+use crate::broker::{
+    FlushClass, Load, Reject, Ruling, SendRequest, Verdict, code, is_full, rule,
+};
 use crate::commitlog::Refusal;
 
 /// Topics that one send may have to create before it is admitted (a retry topic, a dead letter
@@ -38,7 +40,8 @@ impl Shard {
                 Verdict::Reject(reject) => return Err(reject),
                 Verdict::Create(meta) => self.change(driver, meta)?,
                 Verdict::IndexFull => {
-                    return self.admit_load(self.load(None, false, &waiter)).map(|_| Taken::Full);
+                    let load = self.load(None, false, &waiter);
+                    return self.admit_load(load).map(|_| Taken::Full);
                 }
                 Verdict::Admit(admission) => {
                     let len = admission.len as usize;
@@ -74,7 +77,7 @@ impl Shard {
     }
 
     /// Whether `len` bytes of records and one more waiting reply find room.
-    fn room_for(&self, len: usize, durable: bool, waiter: &Waiter) -> Result<Taken, Reject> {
+    fn room_for(&mut self, len: usize, durable: bool, waiter: &Waiter) -> Result<Taken, Reject> {
         let fits = match self.log.can_take(len) {
             Err(Refusal::Fenced(errno)) => return Err(self.refused(Refusal::Fenced(errno))),
             Err(Refusal::Full) => false,
@@ -83,7 +86,8 @@ impl Shard {
         if let Some(full) = self.disk_full(len) {
             return Err(full);
         }
-        self.admit_load(self.load(Some(fits), durable, waiter))
+        let load = self.load(Some(fits), durable, waiter);
+        self.admit_load(load)
     }
 
     /// What the rules of back-pressure look at. `fits`: the record finds staging room; `None`: it
@@ -100,11 +104,22 @@ impl Shard {
             flush_age_ms: self.log.flush_age_ns(self.now_ns) / 1_000_000,
             durable,
             waited_ms: self.now_ns.saturating_sub(waiter.born_ns) / 1_000_000,
+            full_ms: 0,
         }
     }
 
-    fn admit_load(&self, load: Load) -> Result<Taken, Reject> {
+    fn admit_load(&mut self, mut load: Load) -> Result<Taken, Reject> {
         let limits = &self.options.tuning.pressure;
+        if is_full(&load, limits) {
+            let (since_ns, seen_ns) = self.full;
+            // A while without requests says nothing about the shard: then it counts anew.
+            let hold_ns = limits.hold_ms() * 1_000_000;
+            let lasts = since_ns != 0 && self.now_ns.saturating_sub(seen_ns) <= hold_ns;
+            self.full = (if lasts { since_ns } else { self.now_ns }, self.now_ns);
+            load.full_ms = (self.now_ns - self.full.0) / 1_000_000;
+        } else {
+            self.full = (0, 0);
+        }
         match rule(&load, limits) {
             Ruling::Accept => Ok(Taken::Waiting),
             Ruling::Hold => Ok(Taken::Full),

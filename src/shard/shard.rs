@@ -43,6 +43,8 @@ pub struct Shard {
     pub(super) stamp_ms: i64,
     /// The wall clock itself, milliseconds.
     pub(super) wall_ms: i64,
+    /// Since when requests find it full, and when the last did, nanoseconds; 0: it is not.
+    pub(super) full: (u64, u64),
     /// The last failure of the log was said.
     pub(super) fence_said: bool,
 }

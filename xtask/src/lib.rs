@@ -8,7 +8,9 @@
 pub mod binary;
 pub mod broker;
 pub mod docs;
+pub mod fill;
 pub mod hugepages;
 pub mod interop;
+pub mod small_disk;
 pub mod tidy;
 pub mod toolbox;

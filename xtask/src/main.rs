@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, fill, hugepages, interop, tidy, toolbox};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Docs,
     /// Start weir with and without reserved huge pages and see what it uses (needs root)
     Hugepages,
+    /// Fill and free a small disk under a running broker, again and again (needs root)
+    Fill(fill::Arguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Build the release binary and see that no simulator is in it
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Docs => docs::write(),
         Command::Hugepages => hugepages::check(),
         Command::Binary => binary::check(),
+        Command::Fill(arguments) => fill::check(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };
     match done {

@@ -48,7 +48,7 @@ fn a_batch_counts_with_all_its_messages_and_all_its_bytes() {
     let body = vec![7; 3000];
     let big = SendRequest { queue_id: 0, body: &body, ..message("b") };
     assert!(world.send(&big).is_ok(), "a message above a second's worth passes once");
-    world.broker.set_now(2500);
+    world.broker.set_now(1500);
     assert_eq!(refusal(&mut world, "b").unwrap().code, 215, "and is paid for");
     world.broker.set_now(4500);
     assert_eq!(refusal(&mut world, "b"), None);
