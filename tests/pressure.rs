@@ -90,7 +90,8 @@ impl Rig {
         while let Split::Whole(len) = frame::split(&self.bytes, 1 << 24) {
             let rest = self.bytes.split_off(len);
             let frame = Frame::parse(&self.bytes).unwrap();
-            let header = Header::parse(frame.codec, frame.header).unwrap();
+            let mut fields = Box::default();
+            let header = Header::parse(frame.codec, frame.header, &mut fields).unwrap();
             let remark = header.remark.to_cow().into_owned();
             assert!(self.answers.insert(header.opaque, (header.code, remark)).is_none());
             self.bytes = rest;

@@ -88,7 +88,8 @@ impl Bench {
             while let Split::Whole(len) = frame::split(&bytes, 1 << 24) {
                 let rest = bytes.split_off(len);
                 let frame = Frame::parse(&bytes).unwrap();
-                let header = Header::parse(frame.codec, frame.header).unwrap();
+                let header =
+                    Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
                 assert!(header.is_response());
                 found.push((header.opaque, header.code, header.remark.to_cow().into_owned()));
                 bytes = rest;

@@ -15,6 +15,7 @@ use weir::shard::{Answer, Fetch, OpenFault, Ready, Shard, ShardOptions, Taken, T
 use weir_io::sim::{World, WorldOptions};
 use weir_io::{Driver, Event};
 use weir_wire::frame::Codec;
+use weir_wire::header::Text;
 use weir_wire::message::Record;
 
 const DIR: &str = "/data/shard-0";
@@ -110,15 +111,14 @@ impl Box1 {
         let waiter = self.waiter();
         loop {
             let request = SendRequest {
-                producer_group: "p",
                 topic,
-                default_topic: "TBW102",
+                default_topic: Text::plain("TBW102"),
                 default_topic_queue_nums: 4,
                 queue_id,
                 sys_flag: 0,
                 born_ms: 1,
                 flag: 0,
-                properties: "TAGS\u{1}a\u{2}UNIQ_KEY\u{1}k\u{2}",
+                properties: b"TAGS\x01a\x02UNIQ_KEY\x01k\x02",
                 reconsume_times: 0,
                 max_reconsume_times: None,
                 unit_mode: false,

@@ -8,9 +8,9 @@
 use super::attributes;
 use super::codec::Get;
 use super::group::GroupConfig;
-use super::names::{SYSTEM_GROUPS, TEMPLATE_TOPIC};
-use super::quota::{Quota, Stored};
+use super::names::{SYSTEM_GROUPS, TEMPLATE_TOPIC, is_send_forbidden};
 use super::options::{BrokerOptions, FlushClass, PERM_INHERIT, PERM_READ, PERM_WRITE};
+use super::quota::{Quota, Stored};
 use super::record::MetaError;
 use super::topic::{Origin, TopicConfig};
 use crate::base::map::Map;
@@ -60,6 +60,8 @@ pub struct Topic {
     pub created: u64,
     /// When its messages count as stored.
     pub class: FlushClass,
+    /// Clients may send to it.
+    pub(super) sendable: bool,
     /// Its queues by queue id; `None` until something is in it.
     pub(super) queues: Vec<Option<QueueId>>,
     /// Its quotas, when its attributes set some.
@@ -174,9 +176,10 @@ impl Catalog {
             return TopicIdx(index);
         }
         let name = config.name.clone();
+        let sendable = !is_send_forbidden(&name);
         let quota = Quota::of(&config.attributes);
         let (queues, stored) = (Vec::new(), Stored::default());
-        let topic = Some(Topic { config, created, class, queues, quota, stored });
+        let topic = Some(Topic { config, created, class, sendable, queues, quota, stored });
         let index = match self.unused.pop() {
             Some(index) => {
                 self.topics[index as usize] = topic;

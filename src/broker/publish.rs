@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 
 use weir_wire::header::Text;
-use weir_wire::message::{EncodeError, RECORD_MIN, UniqKey, sys_flag, tags_code_of};
+use weir_wire::message::{EncodeError, RECORD_MIN, ShortKey, sys_flag, tags_code_of};
 
 use super::Broker;
 use super::batch::check_batch;
@@ -31,12 +31,10 @@ const VERSION_MAX_RECONSUME: i32 = 121;
 /// SEND_MESSAGE in any of its forms, as the rules see it.
 #[derive(Clone, Copy, Debug)]
 pub struct SendRequest<'a> {
-    /// `producerGroup`.
-    pub producer_group: &'a str,
     /// `topic`.
     pub topic: &'a str,
     /// `defaultTopic`: the template to create the topic from.
-    pub default_topic: &'a str,
+    pub default_topic: Text<'a>,
     /// `defaultTopicQueueNums`.
     pub default_topic_queue_nums: i32,
     /// `queueId`; negative: the broker picks.
@@ -47,8 +45,8 @@ pub struct SendRequest<'a> {
     pub born_ms: i64,
     /// `flag`.
     pub flag: i32,
-    /// `properties`.
-    pub properties: &'a str,
+    /// `properties`, without escape sequences; UTF-8.
+    pub properties: &'a [u8],
     /// `reconsumeTimes`, 0 when not sent.
     pub reconsume_times: i32,
     /// `maxReconsumeTimes`.
@@ -105,6 +103,8 @@ pub struct Admission {
     pub(super) rewritten: bool,
     /// Number of the UNIQ_KEY to be generated; `None`: the sender set one.
     pub(super) uniq: Option<u32>,
+    /// The UNIQ_KEY the sender set.
+    pub(super) key: ShortKey,
 }
 
 /// The topic and queue a message goes to.
@@ -186,9 +186,16 @@ impl Broker {
         }
     }
 
-    /// The UNIQ_KEY an admission was stored with when the sender set none.
-    pub fn generated_key(&self, admission: &Admission, store_ms: i64) -> Option<UniqKey> {
-        admission.uniq.map(|counter| super::uniq::uniq_key(&self.options, store_ms, counter))
+    /// The UNIQ_KEY an admission was stored with, which its answer names: the sender's, unless it
+    /// is too long to be carried, or the one made for it at `store_ms`.
+    pub fn answer_key(&self, admission: &Admission, store_ms: i64) -> ShortKey {
+        match admission.uniq {
+            Some(counter) => {
+                let key = super::uniq::uniq_key(&self.options, store_ms, counter);
+                ShortKey::new(key.as_str().as_bytes())
+            }
+            None => admission.key,
+        }
     }
 
     fn index(&mut self, admission: &Admission, entry: Entry) {
@@ -198,14 +205,12 @@ impl Broker {
 
     fn try_admit(&mut self, request: &SendRequest<'_>) -> Result<Verdict, Reject> {
         self.check_permission(request.topic)?;
-        check_topic(request.topic)?;
-        if is_send_forbidden(request.topic) {
-            return Err(Reject::new(
-                code::NO_PERMISSION,
-                format!("Sending message to topic[{}] is forbidden.", request.topic),
-            ));
-        }
         let Some(mut place) = self.place(request)? else {
+            // The names of topics that exist were checked when they were made.
+            check_topic(request.topic)?;
+            if is_send_forbidden(request.topic) {
+                return Err(forbidden(request.topic));
+            }
             return self.create_on_send(request);
         };
         if let Some(group) = request.topic.strip_prefix(RETRY_PREFIX)
@@ -216,7 +221,7 @@ impl Broker {
                 Err(meta) => return Ok(Verdict::Create(*meta)),
             }
         }
-        let asked = ask(Text::plain(request.properties), place.dead_letter);
+        let asked = ask(Text::plain_bytes(request.properties), place.dead_letter);
         self.check_kind(request, &asked, place.dead_letter)?;
         let size = if request.batch {
             check_batch(&self.options, &self.nowhere(place.topic), request)?
@@ -256,7 +261,8 @@ impl Broker {
             let config = TopicConfig::new(request.topic, 1, Origin::Group);
             return self.creation(config).map(Verdict::Create);
         }
-        let (_, template) = self.catalog.topic(request.default_topic).ok_or_else(unknown)?;
+        let (_, template) =
+            self.catalog.topic(&request.default_topic.to_cow()).ok_or_else(unknown)?;
         if template.config.perm & PERM_INHERIT == 0 {
             return Err(unknown());
         }
@@ -272,6 +278,9 @@ impl Broker {
     /// Picks the queue; `None`: the topic is not known.
     fn place(&mut self, request: &SendRequest<'_>) -> Result<Option<Place>, Reject> {
         let Some((index, topic)) = self.catalog.topic(request.topic) else { return Ok(None) };
+        if !topic.sendable {
+            return Err(forbidden(request.topic));
+        }
         let (config, class) = (&topic.config, topic.class);
         let queues = config.queues();
         if queues == 0 {
@@ -396,7 +405,7 @@ impl Broker {
         }
         if asked.rewrite {
             self.rewritten.clear();
-            rewrite(Text::plain(request.properties), place.dead_letter, &mut self.rewritten);
+            rewrite(Text::plain_bytes(request.properties), place.dead_letter, &mut self.rewritten);
         }
         let uniq = [0; stored::UNIQ_PAIR];
         let uniq = if asked.uniq_key.is_none() { &uniq[..] } else { &[] };
@@ -450,6 +459,7 @@ impl Broker {
             tags: asked.tags.map_or(0, tags_code_of),
             rewritten: asked.rewrite,
             uniq,
+            key: asked.uniq_key.map_or(ShortKey::NONE, |key| ShortKey::new(key.raw())),
         }))
     }
 
@@ -461,7 +471,11 @@ impl Broker {
 
     /// What is stored of the properties sent.
     fn sent_properties<'a>(&'a self, request: &SendRequest<'a>, rewritten: bool) -> Text<'a> {
-        if rewritten { Text::plain_bytes(&self.rewritten) } else { Text::plain(request.properties) }
+        if rewritten {
+            Text::plain_bytes(&self.rewritten)
+        } else {
+            Text::plain_bytes(request.properties)
+        }
     }
 
     fn encode_batch(&self, at: stored::Place<'_>, request: &SendRequest<'_>, out: &mut [u8]) {
@@ -474,6 +488,11 @@ impl Broker {
         }
         assert!(rest.is_empty(), "a batch is as long as it was measured");
     }
+}
+
+/// The topic is RocketMQ's own.
+fn forbidden(topic: &str) -> Reject {
+    Reject::new(code::NO_PERMISSION, format!("Sending message to topic[{topic}] is forbidden."))
 }
 
 /// What a request will take in the log.

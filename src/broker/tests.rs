@@ -11,6 +11,8 @@ mod recovery;
 
 use std::collections::BTreeMap;
 
+use weir_wire::header::Text;
+
 use super::*;
 use crate::base::limits::INDEX_CHUNK;
 use crate::queue::{Arena, ChunkRef, Queues};
@@ -117,7 +119,12 @@ impl World {
 
     /// Sends a body with properties to a queue.
     fn put(&mut self, topic: &str, queue_id: i32, body: &str, properties: &str) -> Admission {
-        let request = SendRequest { queue_id, body: body.as_bytes(), properties, ..message(topic) };
+        let request = SendRequest {
+            queue_id,
+            body: body.as_bytes(),
+            properties: properties.as_bytes(),
+            ..message(topic)
+        };
         self.send(&request).unwrap()
     }
 
@@ -199,15 +206,14 @@ fn change(topic: &str) -> TopicChange<'_> {
 
 fn message(topic: &str) -> SendRequest<'_> {
     SendRequest {
-        producer_group: "producers",
         topic,
-        default_topic: "TBW102",
+        default_topic: Text::plain("TBW102"),
         default_topic_queue_nums: 4,
         queue_id: 0,
         sys_flag: 0,
         born_ms: 1_690_000_000_000,
         flag: 0,
-        properties: "UNIQ_KEY\x01ABC\x02",
+        properties: b"UNIQ_KEY\x01ABC\x02",
         reconsume_times: 0,
         max_reconsume_times: None,
         unit_mode: false,

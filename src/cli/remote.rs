@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use weir_wire::codes::response;
 use weir_wire::frame::{Codec, Frame, Split, split};
-use weir_wire::header::Header;
+use weir_wire::header::{Fields, Header};
 use weir_wire::reply::Request;
 
 use super::args;
@@ -174,7 +174,9 @@ fn read_frame(link: &mut impl Read) -> std::io::Result<Vec<u8>> {
 fn answer(bytes: &[u8], opaque: i32) -> std::io::Result<Option<Answer>> {
     let other = |fault: &dyn std::fmt::Display| std::io::Error::other(fault.to_string());
     let frame = Frame::parse(bytes).map_err(|fault| other(&fault))?;
-    let header = Header::parse(frame.codec, frame.header).map_err(|fault| other(&fault))?;
+    let mut room = Fields::default();
+    let header =
+        Header::parse(frame.codec, frame.header, &mut room).map_err(|fault| other(&fault))?;
     if !header.is_response() || header.opaque != opaque {
         return Ok(None);
     }

@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 
 use weir_wire::code::{request, response};
 use weir_wire::frame::Codec;
-use weir_wire::message::{OffsetMsgId, Record, properties};
+use weir_wire::message::{OffsetMsgId, Record, Records, properties};
 use weir_wire::reply::Reply;
+use weir_wire::request::sent::Sent;
 
 use super::connection::{ConnId, Role};
 use super::dispatch::{Call, Flow};
 use super::turn::Server;
-use crate::base::limits::{BATCH_MESSAGES_MAX, KEPT_BYTES_MAX, KEPT_MAX, PARKED_PULLS_MAX};
+use crate::base::limits::{KEPT_BYTES_MAX, KEPT_MAX, PARKED_PULLS_MAX};
 use crate::broker::{PullReply, Reject, ReplyTo};
 use crate::shard::{Answer, Fetch, QueueLimit, Ready, Shard, Tuning, Waiter};
 
@@ -197,77 +198,73 @@ impl Server {
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(&why).finish();
             }
             Answer::Unflushed { queue_id, queue_offset, position, count, len } => {
-                let timeout_ms = self.shard.tuning().sync_flush_timeout_ms;
-                let why = format!(
-                    "stored, but not on the device within {timeout_ms}ms (syncFlushTimeout): do \
-                     not send it again"
-                );
-                let sent = SentReply { queue_id, queue_offset, position, count, len };
-                let code = response::FLUSH_DISK_TIMEOUT;
-                write_sent(out, &self.shard, codec, opaque, (code, &why), &sent);
+                let stored = self.shard.record(position, len as usize);
+                let at = (queue_id, queue_offset, count);
+                write_unflushed(out, &self.shard, codec, opaque, stored, at);
             }
-            Answer::Sent { queue_id, queue_offset, position, count, len } => {
-                let sent = SentReply { queue_id, queue_offset, position, count, len };
-                write_sent(out, &self.shard, codec, opaque, (response::SUCCESS, ""), &sent);
+            Answer::Sent { queue_id, queue_offset, position, count, len, key } => {
+                let sent = Sent {
+                    queue_id,
+                    queue_offset: queue_offset.cast_signed(),
+                    position: position.cast_signed(),
+                    key: key.as_bytes(),
+                };
+                let answers = &self.sent_answers;
+                if count != 1 {
+                    let host = answers.host();
+                    let ids = batch_ids(self.shard.record(position, len as usize), host, count);
+                    answers.write_batch(out, codec, opaque, &ids, &sent);
+                } else if sent.key.is_empty() {
+                    // Too long to be carried: it is read where it was stored.
+                    let record = self.shard.record(position, len as usize).map(Record::parse);
+                    let stored = record.and_then(Result::ok).map(|record| record.properties());
+                    let key = stored.and_then(|stored| properties::find(stored, "UNIQ_KEY"));
+                    let sent = Sent { key: key.unwrap_or(&[]), ..sent };
+                    answers.write(out, codec, opaque, &sent);
+                } else {
+                    answers.write(out, codec, opaque, &sent);
+                }
             }
         }
     }
 }
 
-/// Fields of [`Answer::Sent`].
-struct SentReply {
-    queue_id: i32,
-    queue_offset: u64,
-    position: u64,
-    count: u32,
-    len: u32,
-}
-
-fn write_sent(
+/// The answer to a send that the device has not taken in time: the fields of a success.
+fn write_unflushed(
     out: &mut Vec<u8>,
     shard: &Shard,
     codec: Codec,
     opaque: i32,
-    (code, remark): (i32, &str),
-    sent: &SentReply,
+    stored: Option<&[u8]>,
+    (queue_id, queue_offset, count): (i32, u64, u32),
 ) {
     let host = SocketAddr::from(shard.broker.options().store_host);
-    let reply = Reply::new(out, codec, code, opaque)
-        .remark(remark)
+    let why = format!(
+        "stored, but not on the device within {}ms (syncFlushTimeout): do not send it again",
+        shard.tuning().sync_flush_timeout_ms
+    );
+    let reply = Reply::new(out, codec, response::FLUSH_DISK_TIMEOUT, opaque)
+        .remark(&why)
         .ext_str("MSG_REGION", &shard.broker.options().region)
-        .ext_str("TRACE_ON", "true");
-    let reply = if sent.count == 1 {
-        reply.ext_bytes("msgId", OffsetMsgId::new(host, sent.position as i64).as_bytes())
-    } else {
-        reply.ext_str("msgId", &batch_ids(shard, host, sent))
-    };
-    let reply = reply
-        .ext_int("queueId", i64::from(sent.queue_id))
-        .ext_int("queueOffset", sent.queue_offset as i64);
-    let record = shard.record(sent.position, sent.len as usize).map(Record::parse);
-    match record {
-        Some(Ok(record)) => match properties::find(record.properties(), "UNIQ_KEY") {
-            Some(key) if sent.count == 1 => reply.ext_bytes("transactionId", key).finish(),
-            _ => reply.finish(),
-        },
-        _ => reply.finish(),
+        .ext_str("TRACE_ON", "true")
+        .ext_str("msgId", &batch_ids(stored, host, count))
+        .ext_int("queueId", i64::from(queue_id))
+        .ext_int("queueOffset", queue_offset.cast_signed());
+    let record = stored.map(Record::parse).and_then(Result::ok).filter(|_| count == 1);
+    match record.and_then(|record| properties::find(record.properties(), "UNIQ_KEY")) {
+        Some(key) => reply.ext_bytes("transactionId", key).finish(),
+        None => reply.finish(),
     }
 }
 
 /// The ids of a batch's messages, joined by commas.
-fn batch_ids(shard: &Shard, host: SocketAddr, sent: &SentReply) -> String {
+fn batch_ids(stored: Option<&[u8]>, host: SocketAddr, count: u32) -> String {
     let mut ids = String::new();
-    let bytes = shard.record(sent.position, sent.len as usize).unwrap_or(&[]);
-    let mut at = 0;
-    for _ in 0..sent.count.min(BATCH_MESSAGES_MAX as u32) {
-        let Some(rest) = bytes.get(at..) else { break };
-        let Ok(record) = Record::parse(rest) else { break };
+    for record in Records::new(stored.unwrap_or(&[])).map_while(Result::ok).take(count as usize) {
         if !ids.is_empty() {
             ids.push(',');
         }
-        let position = sent.position + at as u64;
-        ids.push_str(OffsetMsgId::new(host, position as i64).as_str());
-        at += record.len();
+        ids.push_str(OffsetMsgId::new(host, record.position()).as_str());
     }
     ids
 }

@@ -39,6 +39,9 @@ pub(crate) enum Handled {
     Later,
 }
 
+/// The table of a listener.
+type Route = fn(&mut Server, &Call<'_>) -> Result<Handled, Reject>;
+
 /// A request being handled.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<'a> {
@@ -107,13 +110,7 @@ impl Server {
         self.handle(id, peer, bytes, Server::route_naming)
     }
 
-    fn handle(
-        &mut self,
-        id: ConnId,
-        peer: SocketAddr,
-        bytes: &[u8],
-        route: fn(&mut Server, &Call<'_>) -> Result<Handled, Reject>,
-    ) -> Flow {
+    fn handle(&mut self, id: ConnId, peer: SocketAddr, bytes: &[u8], route: Route) -> Flow {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
             Err(fault) => {
@@ -121,27 +118,36 @@ impl Server {
                 return Flow::Closed;
             }
         };
-        let header = match Header::parse(frame.codec, frame.header) {
-            Ok(header) => header,
+        // Lent to the header and put back; there is one, so nothing is made here but once.
+        let mut fields = self.fields.take().unwrap_or_default();
+        let flow = match Header::parse(frame.codec, frame.header, &mut fields) {
+            Ok(header) if header.is_response() => Flow::Done,
+            Ok(header) => {
+                let born_ns = self.now_ns.saturating_sub(self.block_wait_ns);
+                let (codec, body) = (frame.codec, frame.body);
+                let call = Call { id, peer, codec, header, body, born_ns };
+                self.serve_call(&call, bytes, route)
+            }
             Err(fault) => {
                 self.close(id, &format_args!("malformed header: {fault}"));
-                return Flow::Closed;
+                Flow::Closed
             }
         };
-        if header.is_response() {
-            return Flow::Done;
-        }
-        let born_ns = self.now_ns.saturating_sub(self.block_wait_ns);
-        let call = Call { id, peer, codec: frame.codec, header, body: frame.body, born_ns };
-        match route(self, &call) {
+        self.fields = Some(fields);
+        flow
+    }
+
+    /// Has a request handled that stands in `bytes`.
+    fn serve_call(&mut self, call: &Call<'_>, bytes: &[u8], route: Route) -> Flow {
+        match route(self, call) {
             Ok(Handled::Done) => Flow::Done,
             Ok(Handled::Full) => Flow::Blocked,
             Ok(Handled::Later) => {
-                self.keep_for_later(&call, bytes);
+                self.keep_for_later(call, bytes);
                 Flow::Done
             }
             Err(reject) => {
-                self.refuse(&call, &reject);
+                self.refuse(call, &reject);
                 Flow::Done
             }
         }

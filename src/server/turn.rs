@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 
 use weir_io::{Driver, Event, Listener, Socket};
+use weir_wire::header::Fields;
+use weir_wire::request::sent::SentAnswers;
 
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
@@ -52,6 +54,10 @@ pub struct Server {
     pub(super) plan: PullPlan,
     /// Properties of the message being stored; kept for its capacity.
     pub(super) properties: Vec<u8>,
+    /// Custom fields of the request being handled.
+    pub(super) fields: Option<Box<Fields>>,
+    /// How answers to sends are written.
+    pub(super) sent_answers: SentAnswers,
     pub(super) changes: Changes,
     pub(super) effects: Vec<Effect>,
     /// Every configuration key and its value, for GET_BROKER_CONFIG.
@@ -76,6 +82,8 @@ impl Server {
         post: PostOffice,
     ) -> Server {
         let now_ns = driver.now_ns();
+        let options = shard.broker.options();
+        let sent_answers = SentAnswers::new(options.store_host.into(), &options.region);
         Server {
             driver,
             shard,
@@ -93,6 +101,8 @@ impl Server {
             woken: Vec::new(),
             plan: PullPlan::default(),
             properties: Vec::new(),
+            fields: None,
+            sent_answers,
             changes: Changes::default(),
             effects: Vec::new(),
             config_texts: Vec::new(),

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use weir_wire::frame::Codec;
+use weir_wire::message::ShortKey;
 
 use crate::base::limits::PENDING_REPLIES_MAX;
 use crate::commitlog::Watermarks;
@@ -42,6 +43,8 @@ pub enum Answer {
         count: u32,
         /// Bytes of the first record.
         len: u32,
+        /// UNIQ_KEY of a single message, when it is short enough to be carried.
+        key: ShortKey,
     },
     /// Success without a body.
     Done,
@@ -68,7 +71,7 @@ impl Answer {
     /// What is said when the time for the device is over.
     fn in_time_over(self) -> Answer {
         match self {
-            Answer::Sent { queue_id, queue_offset, position, count, len } => {
+            Answer::Sent { queue_id, queue_offset, position, count, len, .. } => {
                 Answer::Unflushed { queue_id, queue_offset, position, count, len }
             }
             Answer::Done => Answer::Late,
@@ -205,7 +208,9 @@ mod tests {
     #[test]
     fn who_waits_too_long_for_the_device_is_told_so_and_staged_replies_never_are() {
         let mut pending = Pending::new();
-        let sent = Answer::Sent { queue_id: 1, queue_offset: 2, position: 3, count: 1, len: 4 };
+        let (count, key) = (1, ShortKey::NONE);
+        let sent =
+            Answer::Sent { queue_id: 1, queue_offset: 2, position: 3, count, len: 4, key };
         pending.push(Promise::Staged, 5, waiter(1), sent);
         pending.push(Promise::Durable, 6, waiter(2), sent);
         pending.push(Promise::Durable, 7, waiter(3), Answer::Done);

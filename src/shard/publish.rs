@@ -67,6 +67,7 @@ impl Shard {
                         position,
                         count: admission.count,
                         len: admission.len,
+                        key: self.broker.answer_key(&admission, stamp_ms),
                     };
                     self.pending.push(promise, position + len as u64, waiter, answer);
                     return Ok(Taken::Waiting);

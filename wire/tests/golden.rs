@@ -86,10 +86,13 @@ fn each(mut check: impl FnMut(&Capture, &[u8], Frame<'_>, &Header<'_>, Option<&H
         for (from_client, bytes) in &capture.frames {
             assert_eq!(split(bytes, FRAME_MAX), Split::Whole(bytes.len()));
             let frame = Frame::parse(bytes).unwrap();
-            let header = Header::parse(frame.codec, frame.header).unwrap();
+            let header =
+                Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
             let request = asked.get(&header.opaque).filter(|_| header.is_response()).cloned();
             let request = request.as_deref().map(|bytes| Frame::parse(bytes).unwrap());
-            let request = request.map(|frame| Header::parse(frame.codec, frame.header).unwrap());
+            let request = request.map(|frame| {
+                Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap()
+            });
             assert!(!header.is_response() || request.is_some(), "{}", capture.path.display());
             check(&capture, bytes, frame, &header, request.as_ref());
             if *from_client && !header.is_response() {
@@ -251,7 +254,7 @@ fn record_comes_out_again(record: Record<'_>) {
     let last = whole.trim_end_matches('\u{2}').rfind('\u{2}').map_or(0, |at| at + 1);
     let (front, back) = whole.split_at(last);
     let quoted = format!("{{\"remark\":{}}}", serde_json::to_string(front).unwrap());
-    let header = Header::parse(Codec::Json, quoted.as_bytes()).unwrap();
+    let header = Header::parse(Codec::Json, quoted.as_bytes(), Box::leak(Box::default())).unwrap();
     for (properties, appended) in [
         (Text::plain(whole), &b""[..]),
         (Text::plain(front), back.as_bytes()),
@@ -292,7 +295,9 @@ fn recorded_headers_mean_the_same_when_we_write_them() {
             let again = rewritten(codec, header, frame.body);
             let frame_again = Frame::parse(&again).unwrap();
             assert_eq!(frame_again.body, frame.body);
-            let read = Header::parse(frame_again.codec, frame_again.header).unwrap();
+            let read =
+                Header::parse(frame_again.codec, frame_again.header, Box::leak(Box::default()))
+                    .unwrap();
             assert_eq!((read.code, read.opaque), (header.code, header.opaque));
             assert_eq!((read.flag, &read.remark), (header.flag, &header.remark));
             let fields = |header: &Header<'_>| -> Vec<(String, String)> {
@@ -348,7 +353,10 @@ fn recorded_frames_cut_or_changed_never_panic() {
             let at = (state >> 8) as usize % changed.len();
             changed[at] = state as u8;
             let Ok(frame) = Frame::parse(&changed) else { continue };
-            let Ok(header) = Header::parse(frame.codec, frame.header) else { continue };
+            let Ok(header) = Header::parse(frame.codec, frame.header, Box::leak(Box::default()))
+            else {
+                continue;
+            };
             let _ = (SendHeader::parse(&header), PullHeader::parse(&header));
             let _ = (HeartbeatData::parse(frame.body), TopicRouteData::parse(frame.body));
             let _ = Records::new(frame.body).count() + BatchEntries::new(frame.body).count();

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use weir_wire::codes::response;
 use weir_wire::frame::{Codec, Frame};
-use weir_wire::header::Header;
+use weir_wire::header::{Fields, Header};
 use weir_wire::message::properties::Known;
-use weir_wire::message::{OffsetMsgId, Record, RecordFields, Records};
+use weir_wire::message::{Record, RecordFields, Records};
 use weir_wire::reply::{Reply, Request};
 use weir_wire::request::pull::PullHeader;
 use weir_wire::request::send::SendHeader;
+use weir_wire::request::sent::{Sent, SentAnswers};
 
 /// The best of many short rounds: those that nothing disturbed.
 fn best(name: &str, mut run: impl FnMut()) {
@@ -92,16 +93,10 @@ fn fields<'a>(send: &SendHeader<'a>, body: &'a [u8]) -> RecordFields<'a> {
     }
 }
 
-fn send_reply(out: &mut Vec<u8>, codec: Codec) {
-    let id = OffsetMsgId::new("127.0.0.1:10911".parse().unwrap(), 123_456_789);
-    Reply::new(out, codec, response::SUCCESS, 4711)
-        .ext_bytes("msgId", id.as_bytes())
-        .ext_int("queueId", 2)
-        .ext_int("queueOffset", 123_456_789)
-        .ext_str("transactionId", "AC11000100010B8D6E5C0123456789AB")
-        .ext_str("MSG_REGION", "DefaultRegion")
-        .ext_str("TRACE_ON", "true")
-        .finish();
+fn send_reply(answers: &SentAnswers, out: &mut Vec<u8>, codec: Codec) {
+    let key = b"AC11000100010B8D6E5C0123456789AB";
+    let sent = Sent { queue_id: 2, queue_offset: 123_456_789, position: 123_456_789, key };
+    answers.write(out, codec, 4711, &sent);
 }
 
 #[test]
@@ -119,15 +114,17 @@ fn send_path(codec: Codec, body: &[u8]) {
     let bytes = send_frame(codec, body);
     let frame = Frame::parse(&bytes).unwrap();
     println!("{codec:?} send, header of {} bytes", frame.header.len());
+    let mut room = Fields::default();
     best("  header", || {
-        black_box(Header::parse(codec, black_box(frame.header)).unwrap().opaque);
+        black_box(Header::parse(codec, black_box(frame.header), &mut room).unwrap().opaque);
     });
     best("  frame + header + fields", || {
         let frame = Frame::parse(black_box(&bytes)).unwrap();
-        let header = Header::parse(frame.codec, frame.header).unwrap();
+        let header = Header::parse(frame.codec, frame.header, &mut room).unwrap();
         black_box(SendHeader::parse(&header).unwrap());
     });
-    let header = Header::parse(codec, frame.header).unwrap();
+    let mut held = Fields::default();
+    let header = Header::parse(codec, frame.header, &mut held).unwrap();
     best("  fields", || {
         black_box(SendHeader::parse(black_box(&header)).unwrap());
     });
@@ -143,26 +140,28 @@ fn send_path(codec: Codec, body: &[u8]) {
         });
     }
     let mut out = Vec::with_capacity(4096);
+    let answers = SentAnswers::new("127.0.0.1:10911".parse().unwrap(), "DefaultRegion");
     best("  answer", || {
         out.clear();
-        send_reply(black_box(&mut out), codec);
+        send_reply(&answers, black_box(&mut out), codec);
     });
     best("  all of it, without the record", || {
         let frame = Frame::parse(black_box(&bytes)).unwrap();
-        let header = Header::parse(frame.codec, frame.header).unwrap();
+        let header = Header::parse(frame.codec, frame.header, &mut room).unwrap();
         let send = SendHeader::parse(&header).unwrap();
         black_box(Known::scan(send.properties).tags_code());
         out.clear();
-        send_reply(black_box(&mut out), codec);
+        send_reply(&answers, black_box(&mut out), codec);
     });
 }
 
 fn pull_path() {
     let bytes = pull_frame();
+    let mut room = Fields::default();
     println!("Json pull, frame of {} bytes", bytes.len());
     best("  frame + header + fields", || {
         let frame = Frame::parse(black_box(&bytes)).unwrap();
-        let header = Header::parse(frame.codec, frame.header).unwrap();
+        let header = Header::parse(frame.codec, frame.header, &mut room).unwrap();
         black_box(PullHeader::parse(&header).unwrap());
     });
     let mut out = Vec::with_capacity(4096);
@@ -181,7 +180,8 @@ fn pull_path() {
 fn records(body: &[u8]) {
     let bytes = send_frame(Codec::Json, body);
     let frame = Frame::parse(&bytes).unwrap();
-    let header = Header::parse(frame.codec, frame.header).unwrap();
+    let mut held = Fields::default();
+    let header = Header::parse(frame.codec, frame.header, &mut held).unwrap();
     let send = SendHeader::parse(&header).unwrap();
     let mut record = vec![0; 4096];
     let len = fields(&send, &body[..100]).encode_into(&mut record);

@@ -51,7 +51,8 @@ fn text_is_escaped_and_the_remark_may_come_after_the_fields() {
             reply.ext_int("d", 4).finish();
             let frame = Frame::parse(&out).unwrap();
             assert_eq!((frame.codec, frame.body.len()), (codec, 0));
-            let header = Header::parse(frame.codec, frame.header).unwrap();
+            let header =
+                Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
             assert!(header.is_response() && header.code == 1 && header.remark == odd);
             assert_eq!(header.required("a").unwrap(), odd);
             assert_eq!(header.required("c").unwrap(), "x");
@@ -93,7 +94,10 @@ fn a_code_beyond_sixteen_bits_is_always_json() {
     out.clear();
     Reply::new(&mut out, Codec::Binary, -1006, 1).finish();
     let frame = Frame::parse(&out).unwrap();
-    assert_eq!(Header::parse(Codec::Binary, frame.header).unwrap().code, -1006);
+    assert_eq!(
+        Header::parse(Codec::Binary, frame.header, Box::leak(Box::default())).unwrap().code,
+        -1006
+    );
 }
 
 #[test]
@@ -103,7 +107,7 @@ fn requests_of_ours_can_be_one_way() {
         .ext_str("consumerGroup", "g")
         .finish();
     let frame = Frame::parse(&out).unwrap();
-    let header = Header::parse(frame.codec, frame.header).unwrap();
+    let header = Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
     assert!(header.is_oneway() && !header.is_response());
     assert_eq!(header.version, 493);
 }
@@ -114,7 +118,7 @@ fn a_remark_is_cut_between_characters() {
     let long = "é".repeat(REMARK_MAX);
     Reply::new(&mut out, Codec::Json, 1, 1).remark(&format!("x{long}")).finish();
     let frame = Frame::parse(&out).unwrap();
-    let header = Header::parse(frame.codec, frame.header).unwrap();
+    let header = Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
     assert_eq!(header.remark.unescaped_len(), REMARK_MAX - 1);
 }
 
@@ -125,7 +129,7 @@ fn a_header_no_frame_can_hold_becomes_an_error_answer() {
         let mut out = b"before".to_vec();
         Reply::new(&mut out, codec, 0, 9).ext_str("value", &huge).finish_with(b"body");
         let frame = Frame::parse(&out[6..]).unwrap();
-        let header = Header::parse(frame.codec, frame.header).unwrap();
+        let header = Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
         assert_eq!((header.code, header.opaque), (response::SYSTEM_ERROR, 9));
         assert!(header.remark.to_cow().contains("beyond what a frame holds"));
         assert_eq!(frame.body, b"");

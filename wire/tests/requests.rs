@@ -40,7 +40,7 @@ fn with(code: i32, fields: &[(&str, &str)], check: impl Fn(&Header<'_>)) {
         }
         request.finish();
         let frame = Frame::parse(&out).unwrap();
-        check(&Header::parse(frame.codec, frame.header).unwrap());
+        check(&Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap());
     }
 }
 

@@ -4,7 +4,7 @@
 //! properties are unescaped once, into a buffer that is kept, and from there copied into the log.
 //! Never: an allocation per message.
 
-use weir_wire::code::{request, response};
+use weir_wire::code::request;
 use weir_wire::request::send::SendHeader;
 
 use crate::broker::{Reject, SendRequest};
@@ -33,19 +33,15 @@ fn store(
     properties: &[u8],
 ) -> Result<Taken, Reject> {
     let topic = fields.topic.to_cow();
-    let default_topic = fields.default_topic.to_cow();
-    let producer_group = fields.producer_group.to_cow();
     let send = SendRequest {
-        producer_group: &producer_group,
         topic: &topic,
-        default_topic: &default_topic,
+        default_topic: fields.default_topic,
         default_topic_queue_nums: fields.default_topic_queue_nums,
         queue_id: fields.queue_id,
         sys_flag: fields.sys_flag,
         born_ms: fields.born_timestamp,
         flag: fields.flag,
-        properties: std::str::from_utf8(properties)
-            .map_err(|_| Reject::new(response::MESSAGE_ILLEGAL, "the properties are not UTF-8"))?,
+        properties,
         reconsume_times: fields.reconsume_times,
         max_reconsume_times: fields.max_reconsume_times,
         unit_mode: fields.unit_mode,

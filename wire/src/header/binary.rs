@@ -11,12 +11,13 @@
 //! ```
 
 use super::ext::Span;
-use super::{EXT_FIELDS_MAX, Header, HeaderError};
+use super::parsed::Draft;
+use super::{EXT_FIELDS_MAX, HeaderError};
 use crate::codes::Language;
 
 /// Reads `bytes` into `header`.
-pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), HeaderError> {
-    let mut cursor = Cursor { bytes, at: 0 };
+pub(super) fn parse(bytes: &[u8], header: &mut Draft<'_>) -> Result<(), HeaderError> {
+    let mut cursor = Cursor { bytes, at: 0, ascii: bytes.get(13..).is_some_and(<[u8]>::is_ascii) };
     header.code = i32::from(i16::from_be_bytes(cursor.array()?));
     let [language] = cursor.array()?;
     header.language = Language::from_byte(language);
@@ -24,8 +25,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), 
     header.opaque = i32::from_be_bytes(cursor.array()?);
     header.flag = i32::from_be_bytes(cursor.array()?);
     let remark_len = i32::from_be_bytes(cursor.array()?);
-    let remark = cursor.text(remark_len)?;
-    header.remark = header.ext.text(remark);
+    header.remark = cursor.text(remark_len)?;
     let fields_len = i32::from_be_bytes(cursor.array()?);
     if cursor.left() != usize::try_from(fields_len).unwrap_or(usize::MAX) {
         return Err(HeaderError::Length { bytes: fields_len, limit: cursor.left() });
@@ -37,7 +37,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), 
         let value = cursor.text(value_len)?;
         if key.len > 0 && value.len > 0 {
             let limit = HeaderError::Fields { limit: EXT_FIELDS_MAX };
-            header.ext.push(key, value).ok_or(limit)?;
+            header.fields.push(key, value).ok_or(limit)?;
         }
     }
     Ok(())
@@ -46,6 +46,8 @@ pub(super) fn parse<'a>(bytes: &'a [u8], header: &mut Header<'a>) -> Result<(), 
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// No part of it needs a look at its UTF-8.
+    ascii: bool,
 }
 
 impl Cursor<'_> {
@@ -65,7 +67,7 @@ impl Cursor<'_> {
         let wrong = HeaderError::Length { bytes: len, limit: self.left() };
         let bytes = usize::try_from(len).map_err(|_| wrong)?;
         let raw = self.bytes.get(at..).and_then(|rest| rest.get(..bytes)).ok_or(wrong)?;
-        if std::str::from_utf8(raw).is_err() {
+        if !self.ascii && std::str::from_utf8(raw).is_err() {
             return Err(HeaderError::NotUtf8);
         }
         self.at += bytes;

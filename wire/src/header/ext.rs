@@ -1,7 +1,7 @@
 //! The header's custom fields (`extFields`), as places in the frame.
 //!
-//! They are kept inline, because a list on the heap would cost more than reading the header, and
-//! as offsets, so that an empty table is all zeros. It never copies a field.
+//! A reader of headers keeps one [`Fields`] and lends it to each header in turn: making room for
+//! the most there can be would cost more than reading what there is. It never copies a field.
 
 use super::{NAME_MAX, Text};
 
@@ -31,26 +31,24 @@ struct Entry {
     value_plain_len: u32,
 }
 
-/// The custom fields of a header, in the order sent.
+/// Room for the custom fields of a header: made once, lent to one header after the other.
 #[derive(Clone, Debug)]
-pub struct Ext<'a> {
-    base: &'a [u8],
+pub struct Fields {
     len: usize,
     entries: [Entry; EXT_FIELDS_MAX],
 }
 
-/// Iterator over an [`Ext`].
-#[derive(Clone, Debug)]
-pub struct ExtIter<'e, 'a> {
-    ext: &'e Ext<'a>,
-    next: usize,
+impl Default for Fields {
+    fn default() -> Fields {
+        Fields { len: 0, entries: [Entry::default(); EXT_FIELDS_MAX] }
+    }
 }
 
-impl<'a> Ext<'a> {
-    /// No fields, of a header whose bytes are `base`.
+impl Fields {
+    /// Forgets the fields of the header before.
     #[inline]
-    pub(super) fn new(base: &'a [u8]) -> Ext<'a> {
-        Ext { base, len: 0, entries: [Entry::default(); EXT_FIELDS_MAX] }
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
     }
 
     /// Adds a field; `None` when there are [`EXT_FIELDS_MAX`] or the key is too long.
@@ -69,14 +67,15 @@ impl<'a> Ext<'a> {
         Some(())
     }
 
-    /// Removes the fields of this name.
+    /// Removes the fields of this name from those of the header `base`.
     #[cold]
-    pub(super) fn remove(&mut self, key: Span) {
-        let name = self.text(key);
+    pub(super) fn remove(&mut self, base: &[u8], key: Span) {
+        let name = key.text(base);
         let mut kept = 0;
         for at in 0..self.len {
-            let keep = self.pair(at).is_some_and(|(key, _)| key != name);
-            if keep && let Some(entry) = self.entries.get(at).copied() {
+            if let Some(entry) = self.entries.get(at).copied()
+                && entry.pair(base).0 != name
+            {
                 if let Some(slot) = self.entries.get_mut(kept) {
                     *slot = entry;
                 }
@@ -86,30 +85,78 @@ impl<'a> Ext<'a> {
         self.len = kept;
     }
 
+    /// The fields, of the header whose bytes are `base`.
+    #[inline]
+    pub(super) fn of<'a>(&'a self, base: &'a [u8]) -> Ext<'a> {
+        Ext { base, entries: self.entries.get(..self.len).unwrap_or(&[]) }
+    }
+}
+
+impl Span {
+    /// The text at this place of the header `base`.
+    #[inline]
+    pub(super) fn text(self, base: &[u8]) -> Text<'_> {
+        match base.get(self.at..self.at + self.len) {
+            Some(raw) => Text::checked(raw, self.plain_len),
+            None => Text::EMPTY,
+        }
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn pair(self, base: &[u8]) -> (Text<'_>, Text<'_>) {
+        let key = Span {
+            at: self.key_at as usize,
+            len: usize::from(self.key_len),
+            plain_len: usize::from(self.key_plain_len),
+        };
+        let value = Span {
+            at: self.value_at as usize,
+            len: self.value_len as usize,
+            plain_len: self.value_plain_len as usize,
+        };
+        (key.text(base), value.text(base))
+    }
+}
+
+/// The custom fields of a header, in the order sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Ext<'a> {
+    base: &'a [u8],
+    entries: &'a [Entry],
+}
+
+/// Iterator over an [`Ext`].
+#[derive(Clone, Debug)]
+pub struct ExtIter<'a> {
+    base: &'a [u8],
+    entries: std::slice::Iter<'a, Entry>,
+}
+
+impl<'a> Ext<'a> {
     /// The field `name`. When it was sent twice the last one counts, as in Java's map.
     pub fn get(&self, name: &str) -> Option<Text<'a>> {
-        (0..self.len)
-            .rev()
-            .filter_map(|at| self.pair(at))
-            .find_map(|(key, value)| key.eq_str(name).then_some(value))
+        let mut pairs = self.entries.iter().rev().map(|entry| entry.pair(self.base));
+        pairs.find_map(|(key, value)| key.eq_str(name).then_some(value))
     }
 
     /// How many fields there are.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.entries.len()
     }
 
     /// True when there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.entries.is_empty()
     }
 
     /// All fields as sent, repeated ones included; the last of a name counts.
     #[inline]
-    pub fn iter(&self) -> ExtIter<'_, 'a> {
-        ExtIter { ext: self, next: 0 }
+    pub fn iter(&self) -> ExtIter<'a> {
+        ExtIter { base: self.base, entries: self.entries.iter() }
     }
 
     /// Calls `take` with each field's plain name and its value, in the order sent, so that a
@@ -118,56 +165,32 @@ impl<'a> Ext<'a> {
     #[inline]
     pub(crate) fn each(&self, mut take: impl FnMut(&[u8], Text<'a>)) {
         for (key, value) in self.iter() {
-            if let Some(name) = key.name(&mut [0; NAME_MAX]) {
-                take(name, value);
+            match key.as_plain_bytes() {
+                Some(name) => take(name, value),
+                None => {
+                    if let Some(name) = key.name(&mut [0; NAME_MAX]) {
+                        take(name, value);
+                    }
+                }
             }
-        }
-    }
-
-    #[inline]
-    fn pair(&self, at: usize) -> Option<(Text<'a>, Text<'a>)> {
-        let entry = self.entries.get(at)?;
-        let key = Span {
-            at: entry.key_at as usize,
-            len: usize::from(entry.key_len),
-            plain_len: usize::from(entry.key_plain_len),
-        };
-        let value = Span {
-            at: entry.value_at as usize,
-            len: entry.value_len as usize,
-            plain_len: entry.value_plain_len as usize,
-        };
-        Some((self.text(key), self.text(value)))
-    }
-
-    /// The text at a place of the header.
-    #[inline]
-    pub(super) fn text(&self, span: Span) -> Text<'a> {
-        match self.base.get(span.at..span.at + span.len) {
-            Some(raw) => Text::checked(raw, span.plain_len),
-            None => Text::EMPTY,
         }
     }
 }
 
-impl<'a> Iterator for ExtIter<'_, 'a> {
+impl<'a> Iterator for ExtIter<'a> {
     type Item = (Text<'a>, Text<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<(Text<'a>, Text<'a>)> {
-        if self.next >= self.ext.len {
-            return None;
-        }
-        self.next += 1;
-        self.ext.pair(self.next - 1)
+        self.entries.next().map(|entry| entry.pair(self.base))
     }
 }
 
-impl<'e, 'a> IntoIterator for &'e Ext<'a> {
+impl<'a> IntoIterator for &Ext<'a> {
     type Item = (Text<'a>, Text<'a>);
-    type IntoIter = ExtIter<'e, 'a>;
+    type IntoIter = ExtIter<'a>;
 
-    fn into_iter(self) -> ExtIter<'e, 'a> {
+    fn into_iter(self) -> ExtIter<'a> {
         self.iter()
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 mod text;
 
 pub(crate) use escape::escape;
-pub use ext::{EXT_FIELDS_MAX, EXT_KEY_MAX, Ext, ExtIter};
+pub use ext::{EXT_FIELDS_MAX, EXT_KEY_MAX, Ext, ExtIter, Fields};
 pub use json::DEPTH_MAX;
 pub use parsed::{FLAG_ONEWAY, FLAG_RESPONSE, FieldError, FieldProblem, Header, HeaderError};
 pub(crate) use text::NAME_MAX;

@@ -1,11 +1,13 @@
 //! A header as read, whatever form it came in, and what can be wrong with one.
 //!
-//! It borrows from the frame and never outlives it. A header that does not parse closes the
-//! connection in RocketMQ; a field of it that does not is answered with SYSTEM_ERROR.
+//! It borrows from the frame, and the room for its fields from its reader; it outlives neither. A
+//! header that does not parse closes the connection in RocketMQ; a field of it that does not is
+//! answered with SYSTEM_ERROR.
 
 use std::fmt;
 
-use super::{Ext, Text, binary, json};
+use super::ext::Span;
+use super::{Ext, Fields, Text, binary, json};
 use crate::codes::Language;
 use crate::frame::{Codec, HEADER_MAX};
 
@@ -15,7 +17,7 @@ pub const FLAG_RESPONSE: i32 = 1;
 pub const FLAG_ONEWAY: i32 = 2;
 
 /// One header, borrowed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
     /// Request code, or response code of an answer.
     pub code: i32,
@@ -33,37 +35,46 @@ pub struct Header<'a> {
     pub ext: Ext<'a>,
 }
 
+/// A header being read.
+pub(super) struct Draft<'a> {
+    pub(super) code: i32,
+    pub(super) language: Language,
+    pub(super) version: i32,
+    pub(super) opaque: i32,
+    pub(super) flag: i32,
+    pub(super) remark: Span,
+    pub(super) fields: &'a mut Fields,
+}
+
 impl<'a> Header<'a> {
-    /// Reads a frame's header, of at most [`HEADER_MAX`] bytes.
+    /// Reads a frame's header, of at most [`HEADER_MAX`] bytes. `fields` is room for its custom
+    /// fields; what it held before is forgotten.
     #[inline]
-    pub fn parse(codec: Codec, bytes: &'a [u8]) -> Result<Header<'a>, HeaderError> {
+    pub fn parse(
+        codec: Codec,
+        bytes: &'a [u8],
+        fields: &'a mut Fields,
+    ) -> Result<Header<'a>, HeaderError> {
         if bytes.len() > HEADER_MAX {
             return Err(HeaderError::Length { bytes: i32::MAX, limit: HEADER_MAX });
         }
-        // Filled in where it is returned: a header is more than a kilobyte to copy.
-        let mut result = Ok(Header::empty(bytes));
-        if let Ok(header) = &mut result
-            && let Err(error) = match codec {
-                Codec::Json => json::parse(bytes, header),
-                Codec::Binary => binary::parse(bytes, header),
-            }
-        {
-            result = Err(error);
-        }
-        result
-    }
-
-    #[inline]
-    fn empty(bytes: &'a [u8]) -> Header<'a> {
-        Header {
+        fields.clear();
+        let mut draft = Draft {
             code: 0,
             language: Language::Other,
             version: 0,
             opaque: 0,
             flag: 0,
-            remark: Text::EMPTY,
-            ext: Ext::new(bytes),
+            remark: Span::default(),
+            fields,
+        };
+        match codec {
+            Codec::Json => json::parse(bytes, &mut draft)?,
+            Codec::Binary => binary::parse(bytes, &mut draft)?,
         }
+        let Draft { code, language, version, opaque, flag, remark, fields } = draft;
+        let ext = fields.of(bytes);
+        Ok(Header { code, language, version, opaque, flag, remark: remark.text(bytes), ext })
     }
 
     /// True for an answer.

@@ -11,7 +11,7 @@ use crate::frame::{Codec, Frame};
 use crate::reply::Request;
 
 fn json_header(text: &str) -> Result<Header<'_>, HeaderError> {
-    Header::parse(Codec::Json, text.as_bytes())
+    Header::parse(Codec::Json, text.as_bytes(), Box::leak(Box::default()))
 }
 
 /// Seeded, so that a failure repeats.
@@ -180,7 +180,7 @@ fn generated_headers_read_as_another_reader_reads_them() {
             assert!(text.eq_str(value) && text.unescaped_len() == value.len(), "{key}");
         }
         let prefix = random.below(text.len() as u64) as usize;
-        let cut = Header::parse(Codec::Json, &text.as_bytes()[..prefix]);
+        let cut = Header::parse(Codec::Json, &text.as_bytes()[..prefix], Box::leak(Box::default()));
         assert!(cut.is_err(), "a header cut at {prefix} must not read: {text}");
     }
 }
@@ -193,7 +193,7 @@ fn a_changed_byte_never_panics_and_reads_as_the_other_reader_says() {
         let mut bytes = random.print(&value).into_bytes();
         let at = random.below(bytes.len() as u64) as usize;
         bytes[at] = random.next() as u8;
-        let ours = Header::parse(Codec::Json, &bytes);
+        let ours = Header::parse(Codec::Json, &bytes, Box::leak(Box::default()));
         let other = serde_json::from_slice::<Value>(&bytes);
         // We take control characters in strings, as Fastjson does; and ints only where it does.
         let control = bytes.iter().any(|byte| *byte < b' ');
@@ -219,9 +219,9 @@ fn random_bytes_never_panic() {
         let len = random.below(64) as usize;
         let pick = |r: &mut XorShift| alphabet[r.below(alphabet.len() as u64) as usize];
         let bytes: Vec<u8> = (0..len).map(|_| pick(&mut random)).collect();
-        let _ = Header::parse(Codec::Json, &bytes);
+        let _ = Header::parse(Codec::Json, &bytes, Box::leak(Box::default()));
         let bytes: Vec<u8> = (0..len).map(|_| random.below(9) as u8).collect();
-        let _ = Header::parse(Codec::Binary, &bytes);
+        let _ = Header::parse(Codec::Binary, &bytes, Box::leak(Box::default()));
     }
 }
 
@@ -292,7 +292,8 @@ fn what_is_wrong_with_a_header_is_said() {
     ] {
         assert_eq!(json_header(text).unwrap_err().to_string(), expect, "{text}");
     }
-    let error = Header::parse(Codec::Json, b"{\"a\":\"\xff\"}").unwrap_err();
+    let error =
+        Header::parse(Codec::Json, b"{\"a\":\"\xff\"}", Box::leak(Box::default())).unwrap_err();
     assert_eq!(error.to_string(), "the header is not UTF-8");
     assert!(json_header(&deep.replacen('[', "", 1).replacen(']', "", 1)).is_ok());
 }
@@ -321,13 +322,16 @@ fn the_binary_frame_of_the_specification_is_read() {
                      0005 746F706963 00000001 54");
     let frame = Frame::parse(&bytes).unwrap();
     assert_eq!((frame.codec, frame.body.len()), (Codec::Binary, 0));
-    let header = Header::parse(frame.codec, frame.header).unwrap();
+    let header = Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
     assert_eq!(header.code, request::GET_ROUTEINFO_BY_TOPIC);
     assert_eq!((header.language, header.version, header.opaque), (Language::Java, 479, 1));
     assert!(header.remark.is_empty() && !header.is_response());
     assert_eq!(header.required("topic").unwrap(), "T");
     for len in 0..frame.header.len() {
-        assert!(Header::parse(frame.codec, &frame.header[..len]).is_err(), "cut at {len}");
+        assert!(
+            Header::parse(frame.codec, &frame.header[..len], Box::leak(Box::default())).is_err(),
+            "cut at {len}"
+        );
     }
 }
 
@@ -349,7 +353,7 @@ fn binary_headers_read_back_as_written() {
         request.remark(&remark).finish_with(b"body");
         let frame = Frame::parse(&out).unwrap();
         assert_eq!((frame.codec, frame.body), (Codec::Binary, &b"body"[..]));
-        let header = Header::parse(frame.codec, frame.header).unwrap();
+        let header = Header::parse(frame.codec, frame.header, Box::leak(Box::default())).unwrap();
         assert_eq!((header.code, header.opaque), (code.into(), opaque));
         assert!(header.is_oneway());
         assert_eq!(header.remark.to_cow(), remark);
@@ -357,24 +361,31 @@ fn binary_headers_read_back_as_written() {
             header.ext.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         assert_eq!(found, fields);
         for len in 0..frame.header.len() {
-            assert!(Header::parse(frame.codec, &frame.header[..len]).is_err(), "cut at {len}");
+            assert!(
+                Header::parse(frame.codec, &frame.header[..len], Box::leak(Box::default()))
+                    .is_err(),
+                "cut at {len}"
+            );
         }
         let mut changed = frame.header.to_vec();
         let at = random.below(changed.len() as u64) as usize;
         changed[at] = random.next() as u8;
-        let _ = Header::parse(Codec::Binary, &changed);
+        let _ = Header::parse(Codec::Binary, &changed, Box::leak(Box::default()));
     }
 }
 
 #[test]
 fn empty_binary_text_counts_as_absent() {
     let bytes = hex("0069 00 01DF 00000001 00000000 00000000 0000000B 0005 746F706963 00000000");
-    let header = Header::parse(Codec::Binary, &bytes).unwrap();
+    let header = Header::parse(Codec::Binary, &bytes, Box::leak(Box::default())).unwrap();
     assert!(header.ext.is_empty());
     let mut wrong = bytes.clone();
     wrong[17 + 3] = 0x0C;
-    let error = Header::parse(Codec::Binary, &wrong).unwrap_err();
+    let error = Header::parse(Codec::Binary, &wrong, Box::leak(Box::default())).unwrap_err();
     assert_eq!(error.to_string(), "a length of 12 in the header does not fit the 11 bytes left");
     wrong[13] = 0xFF;
-    assert!(matches!(Header::parse(Codec::Binary, &wrong), Err(HeaderError::Length { .. })));
+    assert!(matches!(
+        Header::parse(Codec::Binary, &wrong, Box::leak(Box::default())),
+        Err(HeaderError::Length { .. })
+    ));
 }

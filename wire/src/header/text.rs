@@ -79,7 +79,10 @@ impl<'a> Text<'a> {
     /// The text it means; borrowed when no escape sequence is inside.
     pub fn to_cow(&self) -> Cow<'a, str> {
         if !self.is_escaped() {
-            return String::from_utf8_lossy(self.raw);
+            return match std::str::from_utf8(self.raw) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => String::from_utf8_lossy(self.raw),
+            };
         }
         let mut bytes = Vec::with_capacity(self.plain_len);
         self.write_unescaped(&mut bytes);
@@ -112,7 +115,12 @@ impl<'a> Text<'a> {
 
     /// Appends the text it means.
     pub fn write_unescaped(&self, out: &mut Vec<u8>) {
-        self.runs(|run| out.extend_from_slice(run));
+        out.reserve(self.plain_len);
+        self.runs(|run| match run {
+            // One character is mostly all that stands for an escape sequence.
+            [byte] => out.push(*byte),
+            run => out.extend_from_slice(run),
+        });
     }
 
     /// Writes the text it means to the front of `buf`, which must hold [`Text::unescaped_len`]

@@ -154,6 +154,44 @@ impl fmt::Debug for OffsetMsgId {
     }
 }
 
+/// A unique key kept by value while its message waits for an answer; room for any that RocketMQ
+/// makes. It is laid out for being copied around right after it was written: whole aligned words,
+/// or the loads would wait for the stores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub struct ShortKey {
+    bytes: [u8; UNIQ_KEY_V6],
+    len: u64,
+}
+
+impl ShortKey {
+    /// No key.
+    pub const NONE: ShortKey = ShortKey { len: 0, bytes: [0; UNIQ_KEY_V6] };
+
+    /// The key `key`; [`ShortKey::NONE`] when it has more than [`UNIQ_KEY_V6`] bytes.
+    #[inline]
+    pub fn new(key: &[u8]) -> ShortKey {
+        let mut short = ShortKey::NONE;
+        if let Some(place) = short.bytes.get_mut(..key.len()) {
+            place.copy_from_slice(key);
+            short.len = key.len() as u64;
+        }
+        short
+    }
+
+    /// The key's bytes; empty for none.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len as usize).unwrap_or(&[])
+    }
+}
+
+impl fmt::Debug for ShortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+    }
+}
+
 /// A message's unique key (`UNIQ_KEY`) as clients make it; the broker makes one when a producer
 /// sent none.
 ///

@@ -16,7 +16,7 @@ pub use encode::{
     patch_position, patch_queue_offset, patch_store_timestamp,
 };
 pub use identity::{
-    OFFSET_MSG_ID_V4, OFFSET_MSG_ID_V6, OffsetMsgId, UNIQ_KEY_V4, UNIQ_KEY_V6, UniqKey, tags_code,
-    tags_code_of,
+    OFFSET_MSG_ID_V4, OFFSET_MSG_ID_V6, OffsetMsgId, ShortKey, UNIQ_KEY_V4, UNIQ_KEY_V6, UniqKey,
+    tags_code, tags_code_of,
 };
 pub use record::{MAGIC_V1, MAGIC_V2, RECORD_MIN, Record, RecordError, Records, sys_flag};

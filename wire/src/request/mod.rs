@@ -19,6 +19,7 @@ pub mod register;
 pub mod route;
 pub mod runtime;
 pub mod send;
+pub mod sent;
 pub mod stats;
 pub mod topic;
 pub mod unregister;
