@@ -181,6 +181,14 @@ impl Rig {
         self.world.faults(|faults| faults.slowness = slowness);
     }
 
+    /// The device goes on; until it has taken all, the idle connection has been closed.
+    fn recover(&mut self) {
+        self.slow(1);
+        self.pass_ms(900_000);
+        self.client.connect(self.addr);
+        self.turns(20);
+    }
+
     fn accepted(&self) -> u64 {
         self.answers.values().filter(|(code, _)| *code == response::SUCCESS).count() as u64
     }
@@ -211,15 +219,14 @@ fn a_stalled_device_refuses_by_its_reason_and_takes_again_when_it_goes_on() {
     assert!((150..300).contains(&rig.stored("t")), "{} stored", rig.stored("t"));
     // A send that waits while the oldest append passes its limit is refused then.
     rig.pass_ms(955 - (rig.world.now_ns() - began) / 1_000_000);
-    let queued = rig.ask("t", b"queued").1;
+    let queued = rig.ask("t", &[7; 16 * 1024]).1;
     assert!(queued.starts_with("[PCBUSY_CLEAN_QUEUE]broker busy"), "{queued}");
-    let arrival = rig.ask("t", b"late").1;
+    let arrival = rig.ask("t", &[7; 16 * 1024]).1;
     assert!(arrival.starts_with("[REJECTREQUEST]system busy, start flow control"), "{arrival}");
     assert!(arrival.contains("reason: device, waited: 0ms"), "{arrival}");
     assert!(arrival.ends_with("limit: 1000ms, change: osPageCacheBusyTimeOutMills"), "{arrival}");
     assert_eq!(rig.stored("t") + 1, rig.accepted(), "busy is not stored, success is");
-    rig.slow(1);
-    rig.pass_ms(900_000);
+    rig.recover();
     assert_eq!(rig.ask("t", b"again").0, response::SUCCESS);
 }
 
@@ -317,8 +324,7 @@ fn index_memory_that_cannot_be_written_out_refuses_by_memory() {
         assert!(remark.ends_with("change: consumeQueueMemory"), "{remark}");
     }
     assert_eq!(rig.stored("a"), 1000 - refused.len() as u64);
-    rig.slow(1);
-    rig.pass_ms(900_000);
+    rig.recover();
     assert_eq!(rig.ask("a", b"again").0, response::SUCCESS);
 }
 

@@ -25,6 +25,8 @@ enum Command {
     Docs,
     /// Start weir with and without reserved huge pages and see what it uses (needs root)
     Hugepages,
+    /// Provoke every reason to refuse a send and read what the Java client is told (needs root)
+    Remarks(interop::RemarksArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
     /// Run stock clients against a freshly built weir
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Docs => docs::write(),
         Command::Hugepages => hugepages::check(),
         Command::Binary => binary::check(),
+        Command::Remarks(arguments) => interop::remarks(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };

@@ -41,11 +41,35 @@ impl SmallDisk {
         &self.mount
     }
 
+    /// A folder beside it, for what must not lie on it; it goes with the disk.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Stops every write to it until the guard is dropped: a device that takes nothing.
+    pub fn freeze(&self) -> Result<Frozen, String> {
+        toolbox::run(Command::new("fsfreeze").arg("--freeze").arg(&self.mount))?;
+        Ok(Frozen { mount: self.mount.clone() })
+    }
+
     /// Bytes that may still be used.
     pub fn free_bytes(&self) -> Result<u64, String> {
         let words = said(Command::new("df").args(["--output=avail", "-B1"]).arg(&self.mount))?;
         let number = words.lines().last().and_then(|line| line.trim().parse().ok());
         number.ok_or_else(|| format!("df said {words}"))
+    }
+}
+
+/// A frozen disk. Dropping it lets writes go on.
+#[derive(Debug)]
+pub struct Frozen {
+    mount: PathBuf,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        tell(toolbox::run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.mount)));
     }
 }
 
