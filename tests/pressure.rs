@@ -356,7 +356,9 @@ fn a_full_disk_refuses_sends_keeps_offsets_and_takes_sends_again_by_itself() {
         let (code, remark) = full.unwrap();
         assert_eq!(code, response::SERVICE_NOT_AVAILABLE);
         assert!(remark.starts_with("service not available now. It may be caused by"), "{remark}");
-        assert!(remark.contains("the broker's disk is full [CL: ") && remark.contains("reason: disk"));
+        assert!(
+            remark.contains("the broker's disk is full [CL: ") && remark.contains("reason: disk")
+        );
         let offset = 10 + round as i64;
         let update = rig.server.shard();
         assert!(update.refusing().is_some());

@@ -151,8 +151,8 @@ impl Broker {
         };
         let Some(topic) = self.catalog.at_mut(index) else { return Ok(()) };
         let (bits, stretches) = &image.stored;
-        topic.stored = Stored::restore(*bits, stretches)
-            .ok_or(RestoreFault::Inconsistent("stored bytes"))?;
+        topic.stored =
+            Stored::restore(*bits, stretches).ok_or(RestoreFault::Inconsistent("stored bytes"))?;
         for (queue_id, handle) in &image.queues {
             let at = unowned.binary_search(handle);
             let (Ok(at), true) = (at, *queue_id < TOPIC_QUEUES_MAX) else {

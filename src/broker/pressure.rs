@@ -298,10 +298,7 @@ mod tests {
             let lasting = rule(&Load { full_ms: 50, ..load }, &LIMITS);
             assert!(matches!(lasting, Ruling::Refuse(..)), "nobody is held for nothing");
             let hasty = PressureLimits { send_wait_ms: 10, ..LIMITS };
-            assert!(matches!(
-                rule(&Load { waited_ms: 10, ..load }, &hasty),
-                Ruling::Refuse(..)
-            ));
+            assert!(matches!(rule(&Load { waited_ms: 10, ..load }, &hasty), Ruling::Refuse(..)));
         }
     }
 

@@ -1,10 +1,10 @@
 //! Quotas of a topic: messages and bytes per second, and bytes stored.
 //!
 //! They are topic attributes, so they travel in the log with the topic and are set with stock
-//! tools. A rate is a bucket that holds one second's worth: a send is taken when its cost is there,
-//! and one that costs more than a second's worth when the bucket is full; it takes its whole cost,
-//! below nothing if need be, so that the rate holds over time. What is stored is counted by stretches of
-//! the log, because the log is forgotten by segments.
+//! tools. A rate is a bucket that holds one second's worth: a send is taken when its cost is
+//! there, and one that costs more than that when the bucket is full; it takes its whole cost,
+//! below nothing if need be, so that the rate holds over time. What is stored is counted by
+//! stretches of the log, because the log is forgotten by segments.
 //! Invariant: a quota counts on one shard, as queues do ("per broker" in RocketMQ's words).
 
 use std::collections::VecDeque;
@@ -84,8 +84,8 @@ impl Quota {
         (quota != Quota::default()).then(|| Box::new(quota))
     }
 
-    /// Decides about `count` messages of `len` bytes for `topic`, of which `stored` bytes are in the log. Takes
-    /// nothing.
+    /// Decides about `count` messages of `len` bytes for `topic`, of which `stored` bytes are in
+    /// the log. Takes nothing.
     pub(super) fn check(
         &mut self,
         topic: &str,
@@ -93,10 +93,8 @@ impl Quota {
         stored: u64,
         now_ms: i64,
     ) -> Result<(), Reject> {
-        let rates = [
-            (QUOTA_MESSAGES, &mut self.messages, count),
-            (QUOTA_BYTES, &mut self.bytes, len),
-        ];
+        let rates =
+            [(QUOTA_MESSAGES, &mut self.messages, count), (QUOTA_BYTES, &mut self.bytes, len)];
         for (name, bucket, cost) in rates {
             let Some(bucket) = bucket else { continue };
             bucket.refill(now_ms);
@@ -209,7 +207,11 @@ impl Stored {
         let sorted = stretches.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let known = (STRETCH_BITS..=60).contains(&bits) && stretches.len() <= STRETCHES_MAX;
         let bytes = stretches.iter().try_fold(0u64, |sum, (_, bytes)| sum.checked_add(*bytes))?;
-        (sorted && known).then(|| Stored { bits, stretches: stretches.iter().copied().collect(), bytes })
+        (sorted && known).then(|| Stored {
+            bits,
+            stretches: stretches.iter().copied().collect(),
+            bytes,
+        })
     }
 }
 

@@ -195,9 +195,8 @@ impl Draft {
 
     /// What `weir config set` wrote: as the file, for keys that may change while it runs.
     fn read_overrides(&mut self, path: &str, text: &str) {
-        let at = |offset: usize| {
-            Origin::Override { path: path.to_owned(), line: line(text, offset) }
-        };
+        let at =
+            |offset: usize| Origin::Override { path: path.to_owned(), line: line(text, offset) };
         self.read_toml(text, at, true);
     }
 

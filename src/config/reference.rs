@@ -23,7 +23,7 @@ Everything is read at start. Keys marked \"while it runs\" can be changed later 
 `weir config set KEY VALUE`, through the control port and from this machine only; `weir config unset
 KEY` takes it back. Such a change is checked like a start with it, is in force on every shard before
 the command ends, and is kept in `overrides.toml` in the data directory, so that it survives a
-restart. The order is: `--set` wins over `overrides.toml`, that over the file, that over the default.
+restart. The order: `--set` wins over `overrides.toml`, that over the file, that over the default.
 ";
 
 /// The whole of `docs/config.md`.

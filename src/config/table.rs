@@ -374,16 +374,8 @@ pub(super) static EXPLAINED: &[Explained] = &[
         same: None,
         instead: "there are no thread pools, one core runs one shard: see shards",
     },
-    Explained {
-        key: "waitTimeMillsInHeartbeatQueue",
-        same: Some("31000"),
-        instead: NO_QUEUE,
-    },
-    Explained {
-        key: "heartbeatThreadPoolQueueCapacity",
-        same: Some("50000"),
-        instead: NO_QUEUE,
-    },
+    Explained { key: "waitTimeMillsInHeartbeatQueue", same: Some("31000"), instead: NO_QUEUE },
+    Explained { key: "heartbeatThreadPoolQueueCapacity", same: Some("50000"), instead: NO_QUEUE },
     Explained {
         key: "clientManagerThreadPoolQueueCapacity",
         same: Some("1000000"),
@@ -399,11 +391,7 @@ pub(super) static EXPLAINED: &[Explained] = &[
         same: Some("100000"),
         instead: NO_QUEUE,
     },
-    Explained {
-        key: "putThreadPoolQueueCapacity",
-        same: Some("10000"),
-        instead: NO_QUEUE,
-    },
+    Explained { key: "putThreadPoolQueueCapacity", same: Some("10000"), instead: NO_QUEUE },
     Explained {
         key: "brokerFastFailureEnable",
         same: Some("true"),

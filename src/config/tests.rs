@@ -222,8 +222,8 @@ fn a_runtime_change_wins_over_the_file_and_the_command_line_over_both() {
     assert_eq!(loaded.config.wait_time_in_send_queue_ms, 500);
     assert_eq!(
         loaded.notices(),
-        ["d/overrides.toml:2, by weir config set: waitTimeMillsInSendQueue = 400 is hidden by the \
-          command line"]
+        ["d/overrides.toml:2, by weir config set: waitTimeMillsInSendQueue = 400 is hidden by \
+             the command line"]
     );
     let refusals = overridden("listenPort = 20000", &[]).unwrap_err();
     assert!(refusals[0].to_string().contains("cannot be changed by weir config set"));
@@ -262,10 +262,16 @@ fn waits_beyond_the_clients_own_are_explained_and_rocketmqs_defaults_are_not() {
         load(&Sources { sets, ..Sources::default() }).unwrap().notices()
     };
     assert_eq!(
-        notices(&["osPageCacheBusyTimeOutMills=1000", "waitTimeMillsInSendQueue=200",
-            "sendThreadPoolQueueCapacity=10000", "syncFlushTimeout=5000",
-            "waitTimeMillsInPullQueue=5000", "pullThreadPoolQueueCapacity=100000",
-            "diskSpaceCleanForciblyRatio=85", "heartbeatThreadPoolQueueCapacity=50000"]),
+        notices(&[
+            "osPageCacheBusyTimeOutMills=1000",
+            "waitTimeMillsInSendQueue=200",
+            "sendThreadPoolQueueCapacity=10000",
+            "syncFlushTimeout=5000",
+            "waitTimeMillsInPullQueue=5000",
+            "pullThreadPoolQueueCapacity=100000",
+            "diskSpaceCleanForciblyRatio=85",
+            "heartbeatThreadPoolQueueCapacity=50000"
+        ]),
         [""; 0]
     );
     let words = notices(&["waitTimeMillsInSendQueue=4000"]).join("\n");

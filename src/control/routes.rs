@@ -4,9 +4,9 @@
 
 use std::net::SocketAddr;
 
-use axum::{Extension, Router};
 use axum::http::StatusCode;
 use axum::routing::get;
+use axum::{Extension, Router};
 
 use super::ask::Shards;
 use super::settings::Settings;
@@ -20,10 +20,8 @@ pub(super) struct Peer(pub SocketAddr);
 pub(super) fn routes(shards: Shards, settings: Option<Settings>) -> Router {
     let router = Router::new().route("/health", get(health::get));
     let router = match settings {
-        Some(settings) => router.route(
-            "/config",
-            get(settings::get).post(settings::post).layer(Extension(settings)),
-        ),
+        Some(settings) => router
+            .route("/config", get(settings::get).post(settings::post).layer(Extension(settings))),
         None => router,
     };
     router.fallback(unknown).with_state(shards)

@@ -158,10 +158,8 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::BrokerOptions;
     use crate::config::{Sources, load};
     use crate::server::Letter;
-    use crate::shard::Tuning;
     use weir_io::mailbox;
 
     fn settings(path: &Path) -> Settings {
@@ -169,10 +167,9 @@ mod tests {
         let loaded = load(&sources).unwrap();
         let overrides = Overrides::new(sources, &loaded, path.display().to_string());
         let retunes = Box::new(|loaded: &Loaded| {
-            let mut tuning = Tuning::default();
-            tuning.pressure.send_wait_ms = loaded.config.wait_time_in_send_queue_ms;
-            let broker = BrokerOptions::default();
-            vec![Retune { tuning, broker, texts: loaded.texts() }]
+            let mut retune = Retune { texts: loaded.texts(), ..Retune::default() };
+            retune.tuning.pressure.send_wait_ms = loaded.config.wait_time_in_send_queue_ms;
+            vec![retune]
         });
         Settings::new(overrides, loaded, path.to_owned(), retunes)
     }

@@ -83,7 +83,8 @@ impl Control {
             tokio::net::TcpListener::from_std(self.listener).map_err(failed)?
         };
         let work = async move {
-            let serving = tokio::spawn(serve::serve(listener, routes::routes(shards, self.settings)));
+            let serving =
+                tokio::spawn(serve::serve(listener, routes::routes(shards, self.settings)));
             // Either word means the end: said, or unsaid because the handle is gone.
             let _ = stopped.await;
             serving.abort();

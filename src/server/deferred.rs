@@ -53,9 +53,11 @@ impl KeptClass {
             KeptClass::Pull => {
                 (tuning.pulls, "pullThreadPoolQueueCapacity", "waitTimeMillsInPullQueue")
             }
-            KeptClass::LitePull => {
-                (tuning.lite_pulls, "litePullThreadPoolQueueCapacity", "waitTimeMillsInLitePullQueue")
-            }
+            KeptClass::LitePull => (
+                tuning.lite_pulls,
+                "litePullThreadPoolQueueCapacity",
+                "waitTimeMillsInLitePullQueue",
+            ),
             KeptClass::Query => {
                 (tuning.queries, "queryThreadPoolQueueCapacity", "waitTimeMillsInAdminBrokerQueue")
             }

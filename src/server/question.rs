@@ -42,7 +42,7 @@ pub enum Question {
 }
 
 /// New values of what may change while a shard runs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Retune {
     /// Limits, disk marks, retention.
     pub tuning: Tuning,

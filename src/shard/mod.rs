@@ -4,8 +4,8 @@
 //! decisions of the one to the other and the bytes back. `shard` is the struct and its turn,
 //! `open` its start, `publish` and `fetch` the two message paths, `change` everything else that is
 //! durable, `keep` what happens in the background, `pending` who waits for a watermark, `cold`
-//! reads from disk, `checkpoint` the disposable cache of the fold, `tuning` what may change while it
-//! runs, `voice` the operator's lines.
+//! reads from disk, `checkpoint` the disposable cache of the fold, `tuning` what may change while
+//! it runs, `voice` the operator's lines.
 
 mod change;
 mod checkpoint;

@@ -209,8 +209,7 @@ mod tests {
     fn who_waits_too_long_for_the_device_is_told_so_and_staged_replies_never_are() {
         let mut pending = Pending::new();
         let (count, key) = (1, ShortKey::NONE);
-        let sent =
-            Answer::Sent { queue_id: 1, queue_offset: 2, position: 3, count, len: 4, key };
+        let sent = Answer::Sent { queue_id: 1, queue_offset: 2, position: 3, count, len: 4, key };
         pending.push(Promise::Staged, 5, waiter(1), sent);
         pending.push(Promise::Durable, 6, waiter(2), sent);
         pending.push(Promise::Durable, 7, waiter(3), Answer::Done);

@@ -9,9 +9,7 @@ use weir_io::Driver;
 use super::pending::{Answer, Promise, Waiter};
 use super::shard::Shard;
 use crate::base::limits::LOG_RESERVE;
-use crate::broker::{
-    FlushClass, Load, Reject, Ruling, SendRequest, Verdict, code, is_full, rule,
-};
+use crate::broker::{FlushClass, Load, Reject, Ruling, SendRequest, Verdict, code, is_full, rule};
 use crate::commitlog::Refusal;
 
 /// Topics that one send may have to create before it is admitted (a retry topic, a dead letter

@@ -1,8 +1,8 @@
 //! `cargo xtask fill`: a small disk is filled and freed again and again under a running broker.
 //!
 //! A loop device with a file system of its own holds the data. Each round a ballast file takes the
-//! space, once nearly all and once the last byte; a producer sends until it is refused with the
-//! disk's own text; meanwhile reads, offsets and the deletion of a topic must go on; then the
+//! space: once most of it while a producer sends, once the last byte before it does. The producer
+//! sends until it is refused with the disk's own text; meanwhile reads, offsets and the deletion of a topic must go on; then the
 //! ballast goes and sends must be taken again within a second, without a restart. At the end of
 //! every round each acknowledged message is read back. It needs root, and fails without.
 
@@ -18,11 +18,13 @@ use crate::small_disk::SmallDisk;
 use crate::toolbox;
 
 const DISK_BYTES: u64 = 256 * 1024 * 1024;
-/// Space left beside the ballast when a round lets the producer cross the mark by itself.
-const LEFT_BYTES: u64 = 40 * 1024 * 1024;
+/// Space left beside the ballast that comes while the producer sends: below the mark of 10 %.
+const LEFT_BYTES: u64 = 16 * 1024 * 1024;
+/// The producer is given this long before the ballast comes.
+const HEAD_START: Duration = Duration::from_millis(150);
 const BODY_BYTES: usize = 16 * 1024;
-/// More than this is not sent in a round that is never refused.
-const SENDS_MAX: usize = 6000;
+/// More than this is not sent: a round must fit into what retention keeps.
+const SENDS_MAX: usize = 3000;
 /// Sends are taken again this soon after space has come back.
 const RESUME_WITHIN: Duration = Duration::from_secs(1);
 const SETS: [&str; 7] = [
@@ -50,7 +52,9 @@ pub struct Arguments {
 /// Runs the rounds; the words hold the counts.
 pub fn check(arguments: &Arguments) -> Result<String, String> {
     let binary = match &arguments.binary {
-        Some(path) => path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?,
+        Some(path) => {
+            path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
+        }
         None => toolbox::release()?,
     };
     let disk = SmallDisk::new("fill", DISK_BYTES)?;
@@ -101,13 +105,23 @@ impl Rig {
             self.weir(&["topic", "create", TOPIC, "--queues", "1"])?;
         }
         let mut wanted = BTreeSet::new();
-        let last_byte = round % 2 == 1;
-        fill(&self.ballast, disk, if last_byte { 0 } else { LEFT_BYTES })?;
-        if last_byte {
+        let refusal = if round % 2 == 1 {
+            fill(&self.ballast, disk, 0)?;
             // The disk is looked at five times a second.
             std::thread::sleep(Duration::from_millis(400));
-        }
-        let refusal = self.produce(round, SENDS_MAX, &mut wanted)?;
+            self.produce(round, SENDS_MAX, &mut wanted)?
+        } else {
+            std::thread::scope(|scope| {
+                let ballast = &self.ballast;
+                let filling = scope.spawn(move || {
+                    std::thread::sleep(HEAD_START);
+                    fill(ballast, disk, LEFT_BYTES)
+                });
+                let refusal = self.produce(round, SENDS_MAX, &mut wanted);
+                filling.join().map_err(|_| "the ballast's thread died")??;
+                refusal
+            })?
+        };
         let refusal = refusal.ok_or("a full disk refused nothing")?;
         if !refusal.contains("the broker's disk is full [CL: ") || !refusal.contains("(code 14)") {
             return Err(format!("refused in other words: {refusal}"));

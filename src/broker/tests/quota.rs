@@ -30,10 +30,9 @@ fn a_chatty_topic_is_refused_by_its_quota_and_the_paying_one_is_not() {
     }
     world.broker.set_now(1500);
     assert_eq!(refusal(&mut world, "chatty"), None, "time fills the bucket");
-    let planned = world.broker.plan_topic(&TopicChange {
-        attributes: "-quota.messages.per.second",
-        ..change("chatty")
-    });
+    let planned = world
+        .broker
+        .plan_topic(&TopicChange { attributes: "-quota.messages.per.second", ..change("chatty") });
     world.change(&planned.unwrap().unwrap());
     for _ in 0..100 {
         assert_eq!(refusal(&mut world, "chatty"), None, "a quota can be taken back");

@@ -39,7 +39,9 @@ pub struct RemarksArguments {
 /// Runs the scenes; the words hold what the client was told in each.
 pub fn remarks(arguments: &RemarksArguments) -> Result<String, String> {
     let binary = match &arguments.binary {
-        Some(path) => path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?,
+        Some(path) => {
+            path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
+        }
         None => toolbox::release()?,
     };
     let java = CLIENTS[0];
@@ -99,7 +101,8 @@ impl Stage<'_> {
         self.set("syncFlushTimeout", "2000")?;
         let frozen = disk.freeze()?;
         let answers = self.burst("sync", 20, 100)?;
-        let mut told = expect(&answers, &["2 [OVERLOAD]system busy", "limit: 8, change: sendThread"])?;
+        let mut told =
+            expect(&answers, &["2 [OVERLOAD]system busy", "limit: 8, change: sendThread"])?;
         told.extend(expect(&answers, &["8 FLUSH_DISK_TIMEOUT"])?);
         drop(frozen);
         self.set("sendThreadPoolQueueCapacity", "10000")?;
@@ -113,6 +116,9 @@ impl Stage<'_> {
             self.topic(topic, 1000, None)?;
             expect(&self.burst(topic, 1, 10)?, &["SEND_OK"])?;
         }
+        // Full chunks, so that the consume queue file has grown: growing it is a call that waits.
+        self.burst("device", 1000, 10)?;
+        std::thread::sleep(Duration::from_millis(500));
         self.set("osPageCacheBusyTimeOutMills", "60000")?;
         let frozen = disk.freeze()?;
         self.burst("many-a", 1000, 10)?;
@@ -141,7 +147,8 @@ impl Stage<'_> {
     fn quota(&mut self) -> Result<Vec<String>, String> {
         self.topic("chatty", 4, Some("quota.messages.per.second=5"))?;
         let answers = self.burst("chatty", 20, 100)?;
-        let told = expect(&answers, &["215 [TOPIC_QUOTA]topic[chatty]", "limit: 5 (quota.messages"])?;
+        let told =
+            expect(&answers, &["215 [TOPIC_QUOTA]topic[chatty]", "limit: 5 (quota.messages"])?;
         expect(&self.burst("device", 20, 100)?, &["20 SEND_OK"])?;
         Ok(told)
     }
