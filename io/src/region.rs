@@ -23,10 +23,16 @@ const FREE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepag
 const RESERVED_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages";
 const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
+/// `MADV_COLLAPSE` (Linux 6.1): put the pages of a range together into huge ones, now.
+const COLLAPSE: i32 = 25;
+
 /// One `mmap`, unmapped on drop.
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: usize,
+    /// Address space in front of and behind it that was taken to align it.
+    before: usize,
+    behind: usize,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread; `Mapping` is its only owner.
@@ -39,9 +45,35 @@ impl Mapping {
         // SAFETY: a new mapping at a place of the kernel's choice touches no existing memory.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, rights, flags, fd, 0) };
         match NonNull::new(start.cast::<u8>()) {
-            Some(place) if start != libc::MAP_FAILED => Ok(Mapping { start: place, len }),
+            Some(place) if start != libc::MAP_FAILED => {
+                Ok(Mapping { start: place, len, before: 0, behind: 0 })
+            }
             _ => Err(std::io::Error::last_os_error().into()),
         }
+    }
+
+    /// The first `len` bytes of a file, at an address that huge pages can have.
+    fn shared_aligned(len: usize, fd: i32) -> Result<Mapping, Errno> {
+        let (rights, none) = (libc::PROT_READ | libc::PROT_WRITE, libc::PROT_NONE);
+        let hold = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let span = len + HUGE_PAGE;
+        // SAFETY: a new mapping at a place of the kernel's choice touches no existing memory.
+        let held = unsafe { libc::mmap(ptr::null_mut(), span, none, hold, -1, 0) };
+        let Some(first) = NonNull::new(held.cast::<u8>()).filter(|_| held != libc::MAP_FAILED)
+        else {
+            return Err(std::io::Error::last_os_error().into());
+        };
+        let before = first.align_offset(HUGE_PAGE);
+        // SAFETY: fewer than HUGE_PAGE bytes into a mapping of that many and more.
+        let start = unsafe { first.add(before) };
+        let mapping = Mapping { start, len, before, behind: HUGE_PAGE - before };
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        // SAFETY: it replaces a part of the mapping above, which nothing refers to.
+        let placed = unsafe { libc::mmap(start.as_ptr().cast(), len, rights, flags, fd, 0) };
+        if placed == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        Ok(mapping)
     }
 
     /// Zeroed memory of this process alone, touched lazily. Like a `Vec`, it ends the process
@@ -86,8 +118,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is owned by `self` and no reference into it outlives `self`.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        let whole = self.before + self.len + self.behind;
+        // SAFETY: the mapping, and the space held around it, are owned by `self` and no reference
+        // into them outlives `self`.
+        unsafe { libc::munmap(self.start.as_ptr().sub(self.before).cast(), whole) };
     }
 }
 
@@ -114,8 +148,17 @@ impl Region {
     /// The first `len` bytes of a file, shared: what is stored in them is in the file at once and
     /// stays there after `kill -9`. The file is at least that long and its blocks are allocated,
     /// otherwise touching them raises `SIGBUS`.
+    ///
+    /// The kernel is asked for huge pages whatever the file system was mounted with: a tenth of
+    /// all CPU time of a busy shard goes into small ones (docs/figures.md). A kernel that has none
+    /// to give refuses, and nothing else changes.
     pub(crate) fn shared(file: &std::fs::File, len: usize) -> Result<Region, Errno> {
-        let mapping = Mapping::new(len, libc::MAP_SHARED, file.as_raw_fd())?;
+        if len < HUGE_PAGE {
+            let mapping = Mapping::new(len, libc::MAP_SHARED, file.as_raw_fd())?;
+            return Ok(Region { mapping: Rc::new(mapping) });
+        }
+        let mapping = Mapping::shared_aligned(len, file.as_raw_fd())?;
+        let _ = mapping.advise(COLLAPSE);
         Ok(Region { mapping: Rc::new(mapping) })
     }
 
@@ -283,6 +326,26 @@ mod tests {
     }
 
     /// One test, so that the number of reserved pages is changed by nobody else meanwhile.
+    #[test]
+    fn a_shared_region_lies_where_huge_pages_can_and_is_the_file() {
+        use std::os::unix::fs::FileExt;
+        let path = std::path::Path::new("/dev/shm").join(format!("weir-r-{}", std::process::id()));
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let len = 2 * HUGE_PAGE + ALIGN;
+        file.set_len(len as u64).unwrap();
+        file.write_all_at(b"before", 5).unwrap();
+        let mut region = Region::shared(&file, len).unwrap();
+        assert_eq!(region.bytes(0..1).as_ptr().addr() % HUGE_PAGE, 0);
+        assert_eq!(region.bytes(5..11), b"before");
+        region.bytes_mut(len - 5..len).copy_from_slice(b"after");
+        drop(region);
+        let mut found = [0; 5];
+        file.read_exact_at(&mut found, len as u64 - 5).unwrap();
+        assert_eq!(&found, b"after");
+    }
+
     #[test]
     fn memory_is_on_reserved_pages_when_all_fit_and_on_others_when_not() {
         let expected = if transparent_allowed(&read_text(TRANSPARENT)) {
