@@ -2,9 +2,10 @@
 //!
 //! A loop device with a file system of its own holds the data. Each round a ballast file takes the
 //! space: once most of it while a producer sends, once the last byte before it does. The producer
-//! sends until it is refused with the disk's own text; meanwhile reads, offsets and the deletion of a topic must go on; then the
-//! ballast goes and sends must be taken again within a second, without a restart. At the end of
-//! every round each acknowledged message is read back. It needs root, and fails without.
+//! sends until it is refused with the disk's own text; meanwhile reads, offsets and the deletion of
+//! a topic must go on; then the ballast goes and sends must be taken again within a second, without
+//! a restart. At the end of every round each acknowledged message is read back. It needs root, and
+//! fails without.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -21,7 +22,7 @@ const DISK_BYTES: u64 = 256 * 1024 * 1024;
 /// Space left beside the ballast that comes while the producer sends: below the mark of 10 %.
 const LEFT_BYTES: u64 = 16 * 1024 * 1024;
 /// The producer is given this long before the ballast comes.
-const HEAD_START: Duration = Duration::from_millis(150);
+const HEAD_START: Duration = Duration::from_millis(500);
 const BODY_BYTES: usize = 16 * 1024;
 /// More than this is not sent: a round must fit into what retention keeps.
 const SENDS_MAX: usize = 3000;
