@@ -69,6 +69,9 @@ impl Server {
         match question {
             Question::Health(reply) => reply.send(self.health()),
             Question::Tune(retune, reply) => {
+                if let Some(desk) = &mut self.naming {
+                    desk.set_permission(retune.broker.broker_permission);
+                }
                 self.shard.tune(retune.tuning, retune.broker);
                 self.config_texts = retune.texts;
                 reply.send(());

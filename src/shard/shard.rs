@@ -122,10 +122,6 @@ impl Shard {
     pub fn tune(&mut self, tuning: Tuning, broker: BrokerOptions) {
         self.options.tuning = tuning;
         self.log.set_flush_interval(tuning.flush_interval_ms);
-        if broker.broker_permission != self.broker.options().broker_permission {
-            // Routes carry the topic's permission and the broker's together.
-            self.keeper.all_topics_changed = true;
-        }
         self.broker.set_options(broker);
     }
 

@@ -69,12 +69,14 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
         slowest: Duration::ZERO,
     };
     let pid = broker.pid();
-    for round in 0..arguments.rounds {
+    let rounds = (0..arguments.rounds).try_for_each(|round| {
         rig.round(round, &disk).map_err(|why| {
             format!("fill: round {round}: {why}\nweir said:\n{}", broker.said().join("\n"))
-        })?;
-    }
+        })
+    });
+    // An orderly end even so: a killed broker would leave its staging memory behind.
     let status = broker.stop()?;
+    rounds?;
     if !status.success() {
         return Err(format!("fill: weir (process {pid}) ended with {status}"));
     }

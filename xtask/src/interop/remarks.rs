@@ -56,18 +56,14 @@ pub fn remarks(arguments: &RemarksArguments) -> Result<String, String> {
     process.wait_for("REMARKS ready", Duration::from_secs(60))?;
     let control = format!("127.0.0.1:{}", broker.control_port);
     let mut stage = Stage { binary: &binary, namesrv: &namesrv, control: &control, process };
-    let told = [
-        stage.device(&disk)?,
-        stage.overload(&disk)?,
-        stage.memory(&disk)?,
-        stage.disk(&disk)?,
-        stage.quota()?,
-    ];
+    let told = stage.all(&disk);
+    // An orderly end even so: a killed broker would leave its staging memory behind.
     let status = broker.stop()?;
+    let told = told?;
     if !status.success() {
         return Err(format!("remarks: weir ended with {status}"));
     }
-    Ok(format!("remarks: {} told:\n{}", java.name, told.concat().join("\n")))
+    Ok(format!("remarks: {} told:\n{}", java.name, told.join("\n")))
 }
 
 struct Stage<'a> {
@@ -78,6 +74,16 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// Every scene, one after the other; what was told in each.
+    fn all(&mut self, disk: &SmallDisk) -> Result<Vec<String>, String> {
+        let mut told = self.device(disk)?;
+        told.extend(self.overload(disk)?);
+        told.extend(self.memory(disk)?);
+        told.extend(self.disk(disk)?);
+        told.extend(self.quota()?);
+        Ok(told)
+    }
+
     /// A device that takes nothing: no room, then stalled.
     fn device(&mut self, disk: &SmallDisk) -> Result<Vec<String>, String> {
         self.topic("device", 4, None)?;
