@@ -134,7 +134,7 @@ fn the_brokers_permission_masks_the_topics() {
 #[test]
 fn our_own_permission_can_change_and_shows_at_once_and_no_other_brokers_does() {
     let mut naming = Naming::new();
-    let topics = [topic("T", 1)];
+    let topics = [topic("T", 1), topic("U", 1)];
     naming.register(0, &own("a", "h:1", &topics)).unwrap();
     naming.register(0, &Registration { own: false, ..own("b", "h:2", &topics) }).unwrap();
     naming.set_own_permission(4);
