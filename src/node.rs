@@ -10,15 +10,15 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use weir_io::mailbox::{self, Receiver, Sender};
-use weir_io::{Driver, Uring, UringOptions, cpu, probe, signal};
+use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
-use crate::config::{Config, FlushDiskType, Loaded, Overrides, Sources};
+use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
 use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
-use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning};
+use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
+use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
 
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,6 +32,7 @@ struct Plan {
     naming: Option<NamingPlan>,
     /// Every configuration key and its value.
     texts: Vec<(&'static str, String)>,
+    bounds: Bounds,
 }
 
 /// What the first shard needs to be the name server too.
@@ -61,7 +62,8 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     let shards = shard_count(&config, &data)?;
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
-    let plans = plan(&loaded, &data, shards)?;
+    let memory = memory_plan(&config, shards)?;
+    let plans = plan(&loaded, &data, shards, &memory)?;
     let settings = settings(loaded, sources, &data, shards)?;
     let control = Control::bind(&config, PATIENCE)?.map(|c| c.with_settings(settings));
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
@@ -84,6 +86,15 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
         _ => None,
     });
     outcome.and(failed.map_or(Ok(()), Err))
+}
+
+/// Divides the memory, and says how.
+fn memory_plan(config: &Config, shards: u16) -> Result<MemoryPlan, Stop> {
+    let plan = config
+        .memory_plan(shards, group::memory_limit())
+        .map_err(|why| Stop::new(exit::CONFIG, format!("memoryMax: {why}")))?;
+    Voice::new("weir".to_owned(), false).say("memory-budget", &format_args!("{}", plan.line()));
+    Ok(plan)
 }
 
 fn start(
@@ -167,6 +178,7 @@ fn run_shard(
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut server = Server::new(driver, shard, desk, post);
     server.set_config_texts(plan.texts);
+    server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
     }
@@ -224,7 +236,7 @@ fn shard_dir(data: &Path, index: u16) -> PathBuf {
 }
 
 /// What every shard is told.
-fn plan(loaded: &Loaded, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
+fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Result<Vec<Plan>, Stop> {
     let config = &loaded.config;
     let address = advertised(config)?;
     let host = cpu::host_name();
@@ -254,8 +266,13 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16) -> Result<Vec<Plan>, Stop> {
             });
             let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
-            let options = shard_options(config, data, index, log, broker);
-            Plan { index, core, options, listen, naming, texts: loaded.texts() }
+            let mut options = shard_options(config, data, index, log, broker);
+            options.index_memory_bytes = memory.index as usize;
+            let bounds = Bounds {
+                assembly_bytes: memory.assembly as usize,
+                reply_bytes: memory.replies as usize,
+            };
+            Plan { index, core, options, listen, naming, texts: loaded.texts(), bounds }
         })
         .collect())
 }
@@ -270,7 +287,7 @@ fn shard_options(
     ShardOptions {
         dir: shard_dir(data, index),
         tuning: tuning(config, log.shards),
-        index_memory_bytes: config.consume_queue_memory_bytes as usize,
+        index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
         quiet: false,
         log,
         broker,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use weir::broker::BrokerOptions;
 use weir::commitlog::LogOptions;
-use weir::server::{Letter, MAILBOX, PostOffice, Server};
+use weir::server::{Bounds, Letter, MAILBOX, PostOffice, Server};
 use weir::shard::{Shard, ShardOptions, Tuning};
 use weir_io::mailbox;
 use weir_io::sim::{Random, SimClient, Standing, World, WorldOptions};
@@ -235,4 +235,87 @@ fn whatever_peers_send_the_server_stays_up_for_the_next_one() {
         client.send(&send(5, Codec::Json, b"after the storm"));
         assert_eq!(bench.answers(&mut client, 1)[0].0, 5);
     }
+}
+
+fn pull(opaque: i32) -> Vec<u8> {
+    let mut out = Vec::new();
+    Request::new(&mut out, Codec::Binary, request::PULL_MESSAGE, opaque, false)
+        .ext_str("consumerGroup", "g")
+        .ext_str("topic", "t")
+        .ext_int("queueId", 0)
+        .ext_int("queueOffset", 0)
+        .ext_int("maxMsgNums", 32)
+        .ext_int("sysFlag", 4)
+        .ext_int("commitOffset", 0)
+        .ext_int("suspendTimeoutMillis", 0)
+        .ext_str("subscription", "*")
+        .ext_int("subVersion", 0)
+        .finish();
+    out
+}
+
+#[test]
+fn a_hundred_consumers_that_stop_reading_stay_within_the_bound_and_stop_nobody() {
+    const REPLY_BYTES: usize = 24 * 1024 * 1024;
+    /// One reply more may be written before the bound is seen, into a buffer that doubles.
+    const SLACK: usize = 3 * 1024 * 1024;
+    let mut bench = Bench::new(8);
+    bench.server.set_bounds(Bounds { reply_bytes: REPLY_BYTES, ..Bounds::default() });
+    let (mut producer, mut reader) = (bench.client(), bench.client());
+    for opaque in 0..32 {
+        producer.send(&send(opaque, Codec::Json, &[5; 8000]));
+    }
+    bench.answers(&mut producer, 32);
+    let mut stopped = Vec::new();
+    for _ in 0..100 {
+        let mut client = bench.world.client();
+        client.connect(bench.addr);
+        client.pause(true);
+        // Far more than may be held: 64 replies of a quarter of a mebibyte.
+        client.send(&(0..64).flat_map(pull).collect::<Vec<u8>>());
+        stopped.push(client);
+    }
+    let mut most = 0;
+    for _ in 0..600 {
+        bench.turns(1);
+        most = most.max(bench.server.held_bytes().1);
+    }
+    assert!(most <= REPLY_BYTES + SLACK, "{most} bytes of replies are held");
+    assert!(most >= REPLY_BYTES / 2, "the consumers made it hold only {most}");
+    for opaque in 0..50 {
+        producer.send(&send(opaque, Codec::Binary, b"the producer goes on"));
+    }
+    let answers = bench.answers(&mut producer, 50);
+    assert!(answers.iter().all(|(_, code, _)| *code == response::SUCCESS), "{answers:?}");
+    reader.send(&pull(1));
+    assert_eq!(bench.answers(&mut reader, 1)[0].1, response::SUCCESS, "who reads is served");
+    // One that reads again gets all its answers: messages or a refusal that says why.
+    let mut back = stopped.swap_remove(0);
+    back.pause(false);
+    let answers = bench.answers(&mut back, 64);
+    let told = |(_, code, remark): &(i32, i32, String)| match *code {
+        response::SUCCESS => true,
+        response::SYSTEM_BUSY => remark.contains("memoryMax"),
+        _ => false,
+    };
+    assert!(answers.iter().all(told), "{answers:?}");
+}
+
+#[test]
+fn memory_of_a_burst_is_given_back_when_it_is_over() {
+    let mut bench = Bench::new(9);
+    let mut client = bench.client();
+    for opaque in 0..32 {
+        client.send(&send(opaque, Codec::Json, &[5; 8000]));
+    }
+    bench.answers(&mut client, 32);
+    client.send(&(0..20).flat_map(pull).collect::<Vec<u8>>());
+    bench.answers(&mut client, 20);
+    let burst = bench.server.held_bytes().1;
+    for _ in 0..4 {
+        bench.world.advance_by(1_100_000_000);
+        bench.turns(3);
+    }
+    let rest = bench.server.held_bytes();
+    assert!(burst > 256 * 1024 && rest == (0, 0), "{burst} bytes, then {rest:?}");
 }

@@ -27,6 +27,8 @@ pub mod clock;
 pub mod cpu;
 pub mod driver;
 pub mod failpoint;
+pub mod group;
+pub mod heap;
 pub mod mailbox;
 pub mod probe;
 pub mod region;

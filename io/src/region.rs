@@ -85,6 +85,14 @@ impl Mapping {
         }
     }
 
+    /// As [`Mapping::anonymous`], on huge pages where the kernel has some: for memory that is all
+    /// in use as soon as there is load.
+    pub(crate) fn anonymous_huge(len: usize) -> Mapping {
+        let mapping = Mapping::anonymous(len);
+        let _ = mapping.advise(libc::MADV_HUGEPAGE);
+        mapping
+    }
+
     fn try_anonymous(len: usize) -> Result<Mapping, Errno> {
         Mapping::new(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
     }

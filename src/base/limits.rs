@@ -43,11 +43,17 @@ pub const CONNECTIONS_MAX: usize = 16 * 1024;
 pub const RECEIVE_ASSEMBLY_MAX: usize = FRAME_MAX + 4;
 /// Bytes all connections of a shard together may hold for frames being assembled.
 pub const RECEIVE_ASSEMBLY_TOTAL: usize = 64 * 1024 * 1024;
+/// What must be missing of a frame before sized receives pay, and the first of them.
+pub const RECEIVE_STEP_MIN: usize = 64 * 1024;
+/// The largest sized receive: each is as large as what has arrived, so that memory follows the
+/// bytes and not the claim.
+pub const RECEIVE_STEP_MAX: usize = 1024 * 1024;
 /// Reply bytes waiting on one connection before it is no longer read.
 pub const SEND_BACKLOG_PAUSE: usize = 1024 * 1024;
 /// Reply bytes waiting on one connection before it is closed as stuck.
 pub const SEND_BACKLOG_CLOSE: usize = 24 * 1024 * 1024;
-/// Reply bytes waiting on all connections of a shard before pulls are answered empty.
+/// Memory behind the replies waiting on all connections of a shard (default; `memoryMax` decides):
+/// beyond it pulls are answered SYSTEM_BUSY, beyond half of it those of connections with a backlog.
 pub const SEND_BACKLOG_TOTAL: usize = 64 * 1024 * 1024;
 /// Replies that wait for one watermark, per shard.
 pub const PENDING_REPLIES_MAX: usize = 64 * 1024;
@@ -56,12 +62,22 @@ pub const SEND_HOLD_MS: u64 = 50;
 /// Requests of a shard that wait for the disk.
 pub const KEPT_MAX: usize = 4096;
 /// Bytes of the frames of these requests.
-pub const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// End of a segment that sends leave free while no next one can be made, so that offsets and
 /// deletions are still recorded on a full disk; at most a quarter of the segment.
 pub const LOG_RESERVE: u64 = 16 * 1024 * 1024;
+/// Buffers are trimmed to what they were used for this often, nanoseconds.
+pub const GIVE_BACK_EVERY_NS: u64 = 1_000_000_000;
+/// Events between two looks below which a shard counts as idle.
+pub const IDLE_EVENTS: usize = 500;
 /// Idle connections are closed after this.
 pub const IDLE_CLOSE_MS: u64 = 120_000;
+
+/// Memory that input can force while it is read, beyond what follows from its length.
+pub const FORCED_FIXED: usize = 256 * 1024;
+/// Memory that one byte of input can force: a table entry or a text made from it. Measured over
+/// fuzzed input (`cargo xtask fuzz`), with room to spare.
+pub const FORCED_PER_BYTE: usize = 64;
 
 /// Topics of one shard.
 pub const TOPICS_MAX: usize = 64 * 1024;
@@ -102,6 +118,24 @@ pub const INDEX_CHUNK_ENTRIES: usize = INDEX_CHUNK / INDEX_ENTRY - 1;
 pub const INDEX_ARENA_DEFAULT: usize = 64 * 1024 * 1024;
 /// Above this much of the arena, written chunks are evicted to stay below it.
 pub const INDEX_ARENA_SOFT: usize = 24 * 1024 * 1024;
+
+/// Smallest arena of a shard.
+pub const INDEX_ARENA_MIN: usize = 4 * 1024 * 1024;
+
+/// Default of `memoryMax`, for each shard.
+pub const MEMORY_PER_SHARD_DEFAULT: usize = 256 * 1024 * 1024;
+/// Memory of the process outside its shards: the program's pages, stacks, the control thread, and
+/// what the allocator keeps for later.
+pub const PROCESS_MEMORY: usize = 20 * 1024 * 1024;
+/// Memory of a shard that does not depend on the plan: the ring's tables, waiting replies, buffers
+/// of index writes and of extents written ahead.
+pub const SHARD_MEMORY: usize = 8 * 1024 * 1024;
+/// Receive buffers of a shard's ring: 64 of 64 KiB.
+pub const RECEIVE_POOL_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of cold windows of the log kept; as much again may be in flight.
+pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Least memory for topics, groups, offsets, directories of the queues and their checkpoint.
+pub const STATE_MEMORY_MIN: usize = 8 * 1024 * 1024;
 
 /// Consumer offsets reach the log after this at most.
 pub const OFFSET_COALESCE_MS: u64 = 200;

@@ -6,11 +6,12 @@
 use std::io::ErrorKind;
 
 use serde_json::{Value, json};
+use weir_io::{cpu, group};
 
 use super::args::{self, ConfigCommand, ConfigGet, Serve};
 use super::control::Control;
 use super::output::Output;
-use crate::config::{Loaded, Overrides, Refusal, Sources, load};
+use crate::config::{Config, Loaded, Overrides, Refusal, Sources, load};
 use crate::exit::{self, Stop};
 
 /// Loads what the options of `serve` say, and what `weir config set` left in the data directory.
@@ -110,10 +111,26 @@ fn check(args: &Serve, out: &mut Output) -> Result<(), Stop> {
     for notice in loaded.notices() {
         out.notice(&notice);
     }
-    for setting in loaded.settings {
+    for setting in &loaded.settings {
         let from = setting.from.to_string();
         let text = format!("{} = {}  ({from})", setting.key, setting.text);
         out.row(&text, &json!({ "key": setting.key, "value": setting.text, "from": from }))?;
+    }
+    memory(&loaded.config, out)
+}
+
+/// The table of what `memoryMax` is divided into. The data directory may have another number of
+/// shards than a new one would get; `serve` says the table that holds.
+fn memory(config: &Config, out: &mut Output) -> Result<(), Stop> {
+    let shards = config.shards.unwrap_or_else(|| Config::default_shards(cpu::allowed().len()));
+    let plan = config
+        .memory_plan(shards, group::memory_limit())
+        .map_err(|why| Stop::new(exit::CONFIG, format!("memoryMax: {why}")))?;
+    let whole = ("memoryMax", plan.max, false);
+    for (name, bytes, each) in plan.rows().into_iter().chain([whole]) {
+        let per = if each { format!(" in each of {shards} shard(s)") } else { String::new() };
+        let text = format!("memory: {:8.1} MiB {name}{per}", bytes as f64 / (1024.0 * 1024.0));
+        out.row(&text, &json!({ "memory": name, "bytes": bytes, "perShard": each }))?;
     }
     Ok(())
 }

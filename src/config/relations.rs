@@ -170,6 +170,9 @@ impl Config {
         if let Err(why) = self.check_ports(self.shards.unwrap_or(1)) {
             found.push(("listenPort", why));
         }
+        if let Err(why) = self.memory_plan(self.shards.unwrap_or(1), None) {
+            found.push(("memoryMax", why));
+        }
         found
     }
 }

@@ -129,6 +129,14 @@ knobs! {
         shards => shards: Kind::Number { low: 1, high: SHARDS_MAX as u64, unit: "" },
             auto "what the data directory has; for a new one the usable cores less one, at least 1",
             default "auto", as some_u16 -> Option<u16>;
+        /// All memory of the process: resident pages, huge pages and staging files. The arenas,
+        /// buffers and totals of the shards are sized from it; `weir config check` prints the
+        /// table. A limit of the process's cgroup lowers it to seven eighths of that limit. A
+        /// weir key.
+        memoryMax => memory_max_bytes:
+            Kind::Bytes { low: 16 * MIB, high: 4096 * GIB, zero: false },
+            auto "256 MiB a shard",
+            default "auto", as some_u64 -> Option<u64>;
         /// Staging memory of one shard: blocks not yet on the device, and the hot tail behind
         /// them. Raised to four of the largest records and two blocks if less. A weir key.
         stagingSize => staging_size_bytes: Kind::Bytes { low: MIB, high: 4 * GIB, zero: false },
@@ -137,7 +145,8 @@ knobs! {
         /// Huge-page arena for the consume queues of one shard. A weir key.
         consumeQueueMemory => consume_queue_memory_bytes:
             Kind::Bytes { low: 4 * MIB, high: 64 * GIB, zero: false },
-            default "64 MiB", as u64_of -> u64;
+            auto "a share of memoryMax, at most 64 MiB",
+            default "auto", as some_u64 -> Option<u64>;
     }
     "Durability" {
         /// When a message is acknowledged: `SYNC_FLUSH` when the device has it, `ASYNC_FLUSH`

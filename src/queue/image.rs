@@ -69,6 +69,20 @@ pub struct QueuesImage {
     pub trimmed: u64,
 }
 
+impl QueuesImage {
+    /// About as many bytes as the image has once archived.
+    #[must_use]
+    pub fn size_hint(&self) -> usize {
+        let chunks = |queue: &QueueImage| -> usize {
+            let entries: usize = queue.chunks.iter().map(|chunk| chunk.entries.len()).sum();
+            entries + queue.chunks.len() * size_of::<ArchivedChunkImage>()
+        };
+        let queues: usize = self.queues.iter().map(chunks).sum();
+        let heads = self.queues.len() * size_of::<ArchivedQueueImage>();
+        queues + heads + self.free_slots.len() * size_of::<u32>()
+    }
+}
+
 /// Why an image cannot be restored; the log is folded instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreFault {

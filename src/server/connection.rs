@@ -78,10 +78,19 @@ pub(crate) struct Connection {
     pub active_ns: u64,
     /// When the frame in the inbox began, nanoseconds (0: the inbox is empty).
     pub frame_ns: u64,
+    /// Bytes in the inbox when the sized receive that runs was started.
+    pub filled_from: usize,
+    /// Bytes of memory behind the buffer that is being sent.
+    sending_capacity: usize,
+    /// Bytes of memory behind all reply buffers when they were last weighed.
+    weight: usize,
+    /// The most bytes of replies, and of the inbox, since the last trimming.
+    used: usize,
+    used_inbox: usize,
 }
 
-/// A buffer larger than this is not kept when it is empty.
-const KEEP_BYTES: usize = 256 * 1024;
+/// Trimming leaves a buffer at least this much.
+const KEEP_BYTES: usize = 4 * 1024;
 
 impl Connection {
     /// A connection that was just accepted.
@@ -106,6 +115,11 @@ impl Connection {
             listed: false,
             active_ns: now_ns,
             frame_ns: 0,
+            filled_from: 0,
+            sending_capacity: 0,
+            weight: 0,
+            used: 0,
+            used_inbox: 0,
         }
     }
 
@@ -114,24 +128,65 @@ impl Connection {
         self.outbox.len() + self.sending
     }
 
-    /// Takes back a sent buffer. One that grew large is let go.
+    /// Bytes of frames being assembled that are its own.
+    pub(crate) fn assembling(&self) -> usize {
+        match self.receiving {
+            Receiving::Sized => self.filled_from,
+            _ => self.inbox.len(),
+        }
+    }
+
+    /// Swaps the buffers: gives the filled one to be sent.
+    pub(crate) fn take_outbox(&mut self) -> Vec<u8> {
+        let spare = std::mem::take(&mut self.spare);
+        let buf = std::mem::replace(&mut self.outbox, spare);
+        self.sending = buf.len();
+        self.sending_capacity = buf.capacity();
+        self.used = self.used.max(buf.len());
+        buf
+    }
+
+    /// Takes back a sent buffer.
     pub(crate) fn sent(&mut self, buf: Vec<u8>, now_ns: u64) {
         self.sending = 0;
+        self.sending_capacity = 0;
         self.active_ns = now_ns;
-        self.spare = if buf.capacity() <= KEEP_BYTES { buf } else { Vec::new() };
+        self.spare = buf;
     }
 
     /// Drops `count` handled bytes from the inbox's front.
     pub(crate) fn consume(&mut self, count: usize) {
+        self.used_inbox = self.used_inbox.max(self.inbox.len());
         if count >= self.inbox.len() {
             self.inbox.clear();
             self.frame_ns = 0;
-            if self.inbox.capacity() > KEEP_BYTES {
-                self.inbox = Vec::new();
-            }
         } else {
             self.inbox.drain(..count);
         }
+    }
+
+    /// Gives back memory that was not needed since the last call: a buffer keeps twice what it
+    /// held at most, an idle connection keeps nothing.
+    pub(crate) fn trim(&mut self) {
+        let (used, used_inbox) = (std::mem::take(&mut self.used), self.used_inbox);
+        self.used_inbox = 0;
+        trim(&mut self.outbox, used);
+        trim(&mut self.spare, used);
+        if self.receiving != Receiving::Sized {
+            trim(&mut self.inbox, used_inbox);
+        }
+    }
+
+    fn weigh(&mut self) -> (usize, usize) {
+        let now = self.outbox.capacity() + self.spare.capacity() + self.sending_capacity;
+        (std::mem::replace(&mut self.weight, now), now)
+    }
+}
+
+fn trim(buf: &mut Vec<u8>, used: usize) {
+    let keep = 2 * used.max(buf.len());
+    if buf.capacity() > keep.max(KEEP_BYTES) || keep == 0 {
+        buf.shrink_to(keep);
     }
 }
 
@@ -143,8 +198,10 @@ pub(crate) struct Connections {
     generation: u32,
     /// Connections with something to send, once each.
     pub dirty: Vec<ConnId>,
-    /// Reply bytes waiting on all connections (recounted by every flush).
+    /// How many are open.
     pub open: usize,
+    /// Bytes of memory behind the reply buffers of all connections, as last weighed.
+    pub reply_bytes: usize,
 }
 
 impl Connections {
@@ -182,6 +239,7 @@ impl Connections {
         let connection = self.slots.get_mut(id.slot())?.take();
         self.free.push(id.slot() as u32);
         self.open -= 1;
+        self.reply_bytes -= connection.as_ref().map_or(0, |connection| connection.weight);
         connection
     }
 
@@ -193,6 +251,14 @@ impl Connections {
             self.dirty.push(id);
         }
         Some(&mut connection.outbox)
+    }
+
+    /// Counts the memory behind a connection's reply buffers anew.
+    pub(crate) fn weigh(&mut self, id: ConnId) {
+        if let Some(connection) = self.get(id) {
+            let (before, now) = connection.weigh();
+            self.reply_bytes = self.reply_bytes - before + now;
+        }
     }
 
     /// Names of all open connections, into `out`.

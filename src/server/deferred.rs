@@ -28,6 +28,26 @@ pub(super) struct Kept {
     born_ns: u64,
 }
 
+/// Requests that wait for the disk, and how many of each kind.
+#[derive(Debug, Default)]
+pub(super) struct KeptList {
+    list: Vec<Kept>,
+    counts: [usize; 4],
+    bytes: usize,
+}
+
+impl KeptList {
+    fn push(&mut self, kept: Kept) {
+        self.counts[kept.class as usize] += 1;
+        self.bytes += kept.frame.len();
+        self.list.push(kept);
+    }
+
+    fn take(&mut self) -> Vec<Kept> {
+        std::mem::take(self).list
+    }
+}
+
 /// Which of RocketMQ's queues a request that waits for the disk would stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeptClass {
@@ -85,8 +105,7 @@ impl Server {
         let class = KeptClass::of(call.header.code);
         let (limit, capacity_key, wait_key) = class.limit(self.shard.tuning());
         let waited_ms = self.now_ns.saturating_sub(call.born_ns) / 1_000_000;
-        let same = self.kept.iter().filter(|kept| kept.class == class).count();
-        let held: usize = self.kept.iter().map(|kept| kept.frame.len()).sum();
+        let (same, held) = (self.kept.counts[class as usize], self.kept.bytes);
         let most = limit.capacity.min(KEPT_MAX as u64);
         let remark = if waited_ms > limit.wait_ms {
             format!(
@@ -95,7 +114,7 @@ impl Server {
                  {waited_ms}ms, limit: {}ms, change: {wait_key}",
                 limit.wait_ms
             )
-        } else if same as u64 >= most || self.kept.len() >= KEPT_MAX {
+        } else if same as u64 >= most || self.kept.list.len() >= KEPT_MAX {
             format!(
                 "[OVERLOAD]system busy, start flow control for a while, reason: device, waited: \
                  {waited_ms}ms, requests that wait for the disk: {same}, limit: {most}, change: \
@@ -129,7 +148,7 @@ impl Server {
         if std::mem::replace(&mut self.arrivals_seen, arrivals) == arrivals {
             return;
         }
-        for kept in std::mem::take(&mut self.kept) {
+        for kept in self.kept.take() {
             let Some(role) = self.connections.get(kept.id).map(|connection| connection.role) else {
                 continue;
             };
@@ -169,8 +188,17 @@ impl Server {
 
     /// Answers a pull that is neither held nor waiting.
     pub(super) fn answer_pull(&mut self, to: ReplyTo, fetch: &Fetch) {
-        let Some(out) = self.connections.outbox(ConnId(to.conn.0)) else { return };
-        let codec = codec_of(to.tag);
+        let (id, codec) = (ConnId(to.conn.0), codec_of(to.tag));
+        let full = match fetch {
+            Fetch::Reply(reply) if reply.code == response::SUCCESS => {
+                self.room_for_reply(id, self.plan.bytes).err()
+            }
+            _ => None,
+        };
+        let Some(out) = self.connections.outbox(id) else { return };
+        if let Some(reject) = full {
+            return write_pull_refusal(out, codec, to.opaque, &reject);
+        }
         match fetch {
             Fetch::Reply(reply) => {
                 write_pull(out, &self.shard, codec, to.opaque, reply, &self.plan.extents);

@@ -3,8 +3,9 @@
 //! `turn` is the loop; `receive` turns bytes into frames, `dispatch` frames into handled calls,
 //! `handlers` has one file per request code, `deferred` writes the answers that come later,
 //! `changes` and `mail` speak with the other cores, `question` with the control plane, `naming` is
-//! the name server's desk.
+//! the name server's desk, `backlog` bounds what peers can make a shard hold.
 
+mod backlog;
 mod changes;
 mod connection;
 mod deferred;
@@ -17,6 +18,7 @@ mod receive;
 mod tokens;
 mod turn;
 
+pub use backlog::Bounds;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
 pub use question::{Health, Question, Reply, Retune};

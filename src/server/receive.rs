@@ -13,12 +13,7 @@ use super::connection::{ConnId, Receiving, Role};
 use super::dispatch::Flow;
 use super::tokens;
 use super::turn::Server;
-use crate::base::limits::{FRAME_MAX, RECEIVE_ASSEMBLY_TOTAL, SEND_BACKLOG_PAUSE};
-
-/// What is missing of a frame before sized receives pay.
-const SIZED_MIN: usize = 64 * 1024;
-/// One sized receive.
-const SIZED_STEP: usize = 1024 * 1024;
+use crate::base::limits::{FRAME_MAX, RECEIVE_STEP_MAX, RECEIVE_STEP_MIN, SEND_BACKLOG_PAUSE};
 
 impl Server {
     /// A piece of the stream arrived.
@@ -29,8 +24,11 @@ impl Server {
         let mut rest: &[u8] = chunk;
         if connection.blocked_ns == 0 {
             rest = self.complete_held(id, rest);
-            let used = self.handle_frames(id, rest);
-            rest = rest.get(used..).unwrap_or(&[]);
+            // What waits in the inbox comes first.
+            if self.connections.get(id).is_none_or(|connection| connection.inbox.is_empty()) {
+                let used = self.handle_frames(id, rest);
+                rest = rest.get(used..).unwrap_or(&[]);
+            }
         }
         self.hold(id, rest);
     }
@@ -53,6 +51,7 @@ impl Server {
                     self.assembly_bytes += take;
                     rest = &rest[take..];
                 }
+                Split::Whole(_) if connection.backlog() > SEND_BACKLOG_PAUSE => break,
                 Split::Whole(_) | Split::Bad(_) => self.handle_inbox(id),
             }
         }
@@ -86,6 +85,7 @@ impl Server {
                     self.close(id, &format_args!("malformed frame: {fault}"));
                     return bytes.len();
                 }
+                Split::Whole(_) if self.is_stuffed(id) => break,
                 Split::Whole(len) => {
                     let flow = match role {
                         Role::Broker => self.dispatch(id, peer, &bytes[at..at + len]),
@@ -120,20 +120,26 @@ impl Server {
 
     /// Stops, sizes or resumes the receiving half, as the connection's state asks.
     pub(super) fn steer(&mut self, id: ConnId) {
-        let assembly_full = self.assembly_bytes > RECEIVE_ASSEMBLY_TOTAL;
+        let (held, limit) = (self.assembly_bytes, self.bounds.assembly_bytes);
+        let first = self.first_assembled == Some(id);
         let Some(connection) = self.connections.get(id) else { return };
         let missing = missing(&connection.inbox);
+        // Large frames leave half of the room to small ones.
+        let limit = if missing > RECEIVE_STEP_MIN { limit / 2 } else { limit };
         let pause = connection.blocked_ns != 0
             || connection.backlog() > SEND_BACKLOG_PAUSE
-            || (assembly_full && missing > 0);
+            || (missing > 0 && held > limit && !first);
         match connection.receiving {
-            Receiving::Running if pause || missing > SIZED_MIN => {
+            Receiving::Running if pause || missing > RECEIVE_STEP_MIN => {
                 connection.receiving = Receiving::Stopping;
                 self.driver.receive_stop(connection.socket);
             }
-            Receiving::Paused if !pause && missing > SIZED_MIN => {
-                let step = missing.min(SIZED_STEP);
-                connection.inbox.reserve(step);
+            Receiving::Paused if !pause && missing > RECEIVE_STEP_MIN => {
+                // As much again as is there: memory follows the bytes, not the claim.
+                let there = connection.inbox.len();
+                let step = missing.min(there.clamp(RECEIVE_STEP_MIN, RECEIVE_STEP_MAX));
+                connection.inbox.reserve_exact(step);
+                connection.filled_from = there;
                 connection.receiving = Receiving::Sized;
                 let inbox = std::mem::take(&mut connection.inbox);
                 self.driver.receive_exact(connection.socket, inbox, step, tokens::fill(id));
@@ -162,11 +168,8 @@ impl Server {
     /// A sized receive ended.
     pub(super) fn on_filled(&mut self, id: ConnId, buf: Vec<u8>, result: Result<(), ReceiveEnd>) {
         let now_ns = self.now_ns;
-        let Some(connection) = self.connections.get(id) else {
-            self.assembly_bytes = self.assembly_bytes.saturating_sub(buf.len());
-            return;
-        };
-        self.assembly_bytes += buf.len().min(SIZED_STEP);
+        let Some(connection) = self.connections.get(id) else { return };
+        self.assembly_bytes += buf.len().saturating_sub(connection.filled_from);
         connection.inbox = buf;
         connection.active_ns = now_ns;
         connection.receiving = Receiving::Paused;

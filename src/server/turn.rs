@@ -11,9 +11,10 @@ use weir_io::{Driver, Event, Listener, Socket};
 use weir_wire::header::Fields;
 use weir_wire::request::sent::SentAnswers;
 
+use super::backlog::{Bounds, Thrift};
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
-use super::deferred::Kept;
+use super::deferred::KeptList;
 use super::mail::PostOffice;
 use super::naming::NamingDesk;
 use super::tokens;
@@ -40,13 +41,13 @@ pub struct Server {
     listeners: Vec<(Listener, Role)>,
     events: Vec<Event>,
     ready: Vec<Ready>,
-    ids: Vec<ConnId>,
+    pub(super) ids: Vec<ConnId>,
     /// Connections whose frames wait for room in the log, oldest first.
     pub(super) blocked: VecDeque<ConnId>,
     /// How long the connection being handled has waited for room, nanoseconds.
     pub(super) block_wait_ns: u64,
     /// Requests that wait for the disk, and what had been read when they were last looked at.
-    pub(super) kept: Vec<Kept>,
+    pub(super) kept: KeptList,
     pub(super) arrivals_seen: u64,
     /// Held pulls that are to be run again.
     pub(super) woken: Vec<ParkId>,
@@ -66,6 +67,11 @@ pub struct Server {
     pub(super) next_opaque: i32,
     /// Bytes in all inboxes.
     pub(super) assembly_bytes: usize,
+    /// What all connections together may hold.
+    pub(super) bounds: Bounds,
+    /// The connection whose frame is completed although there is no room, so that one is.
+    pub(super) first_assembled: Option<ConnId>,
+    pub(super) thrift: Thrift,
     /// Monotonic time of this turn.
     pub(super) now_ns: u64,
     next_tick_ns: u64,
@@ -96,7 +102,7 @@ impl Server {
             ids: Vec::new(),
             blocked: VecDeque::new(),
             block_wait_ns: 0,
-            kept: Vec::new(),
+            kept: KeptList::default(),
             arrivals_seen: 0,
             woken: Vec::new(),
             plan: PullPlan::default(),
@@ -108,6 +114,9 @@ impl Server {
             config_texts: Vec::new(),
             next_opaque: 0,
             assembly_bytes: 0,
+            bounds: Bounds::default(),
+            first_assembled: None,
+            thrift: Thrift::default(),
             now_ns,
             next_tick_ns: now_ns,
             stopping: false,
@@ -154,6 +163,7 @@ impl Server {
         self.shard.begin_turn(self.now_ns, wall_ms);
         // Letters first: a client that was told of a change may ask for its route right away.
         self.read_mail();
+        self.thrift.events += events.len();
         for event in events.drain(..) {
             self.on_event(event);
         }
@@ -174,6 +184,11 @@ impl Server {
     /// The shard, for tests and the simulator.
     pub fn shard(&self) -> &Shard {
         &self.shard
+    }
+
+    /// Whether [`Server::run`] would end now, for programs with a loop of their own.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Ends the loop after this turn.
@@ -241,8 +256,12 @@ impl Server {
         }
         let more = !connection.outbox.is_empty() && !connection.listed;
         connection.listed |= more;
+        let waiting = !connection.inbox.is_empty() && connection.blocked_ns == 0;
         if more {
             self.connections.dirty.push(id);
+        }
+        if waiting && !self.is_stuffed(id) {
+            self.handle_inbox(id);
         }
         self.steer(id);
     }
@@ -255,12 +274,11 @@ impl Server {
             connection.listed = false;
             let backlog = connection.backlog();
             if connection.sending == 0 && !connection.outbox.is_empty() {
-                let spare = std::mem::take(&mut connection.spare);
-                let buf = std::mem::replace(&mut connection.outbox, spare);
-                connection.sending = buf.len();
+                let buf = connection.take_outbox();
                 let socket = connection.socket;
                 self.driver.send(socket, buf, tokens::send(id));
             }
+            self.connections.weigh(id);
             if backlog > SEND_BACKLOG_CLOSE {
                 let limit =
                     format_args!("{backlog} reply bytes are not taken, limit {SEND_BACKLOG_CLOSE}");
@@ -290,6 +308,7 @@ impl Server {
         self.shard.tick(&mut self.driver);
         self.tick_naming();
         self.sweep();
+        self.save_memory();
     }
 
     /// Closes connections that are idle, or whose frame never ends.
@@ -309,6 +328,7 @@ impl Server {
                 self.forget(id);
             }
         }
+        self.resume_assembly(&mut ids);
         self.ids = ids;
     }
 
@@ -323,7 +343,7 @@ impl Server {
     /// Forgets a connection and all that waits for it.
     pub(super) fn forget(&mut self, id: ConnId) {
         let Some(connection) = self.connections.remove(id) else { return };
-        self.assembly_bytes = self.assembly_bytes.saturating_sub(connection.inbox.len());
+        self.assembly_bytes = self.assembly_bytes.saturating_sub(connection.assembling());
         self.driver.close(connection.socket);
         match connection.role {
             Role::Broker => self.shard.connection_closed(id.0),

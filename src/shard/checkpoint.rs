@@ -14,6 +14,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rkyv::api::high::to_bytes_in;
+use rkyv::ser::writer::Buffer;
 use weir_io::{Buf, Driver, Errno, Event, File, OpenMode, Source};
 
 use super::cold::{KIND_CHECKPOINT, KIND_CHECKPOINT_SYNC, KIND_INDEX_SYNC, split, token};
@@ -24,6 +26,10 @@ use crate::commitlog::LogImage;
 const MAGIC: u32 = u32::from_le_bytes(*b"WCKP");
 /// Raised with every change of the image's types.
 const VERSION: u32 = 1;
+/// First guess of the image's bytes, beyond the queues'.
+const ROOM_MIN: usize = 256 * 1024;
+/// An image that does not fit into this is not written; the log is folded instead.
+const IMAGE_MAX: usize = 1024 * 1024 * 1024;
 /// Bytes before the image.
 const HEADER: usize = 4096;
 
@@ -103,19 +109,35 @@ fn read_open(driver: &mut Driver, file: File) -> Option<(u64, Vec<u8>)> {
         .then(|| word(24).map(|position| (position, image)))?
 }
 
-/// The bytes of a checkpoint file.
+/// The bytes of a checkpoint file. They are written where they will be sent from, so that a
+/// checkpoint costs its image and its file in memory, and not the steps of a growing buffer.
 fn encode(checkpoint: &Checkpoint) -> Option<Buf> {
-    let image = rkyv::to_bytes::<rkyv::rancor::Error>(checkpoint).ok()?;
-    let mut buf = Buf::new(HEADER + image.len());
-    buf[HEADER..HEADER + image.len()].copy_from_slice(&image);
+    let mut room = checkpoint.broker.queues.size_hint() + ROOM_MIN;
+    loop {
+        let mut buf = Buf::new(HEADER + room);
+        let writer = Buffer::from(&mut buf[HEADER..]);
+        let written = to_bytes_in::<_, rkyv::rancor::Failure>(checkpoint, writer);
+        if let Some(len) = written.ok().map(|writer| writer.len()) {
+            buf.set_len((HEADER + len).next_multiple_of(weir_io::ALIGN));
+            put_header(&mut buf, checkpoint.log.position, len);
+            return Some(buf);
+        }
+        if room > IMAGE_MAX {
+            return None;
+        }
+        room *= 2;
+    }
+}
+
+fn put_header(buf: &mut Buf, position: u64, len: usize) {
     buf[0..4].copy_from_slice(&MAGIC.to_le_bytes());
     buf[4..8].copy_from_slice(&VERSION.to_le_bytes());
     buf[8..16].copy_from_slice(&layout().to_le_bytes());
-    buf[16..24].copy_from_slice(&(image.len() as u64).to_le_bytes());
-    buf[24..32].copy_from_slice(&checkpoint.log.position.to_le_bytes());
-    let sum = crc32c::crc32c_append(crc32c::crc32c(&buf[..32]), &image);
+    buf[16..24].copy_from_slice(&(len as u64).to_le_bytes());
+    buf[24..32].copy_from_slice(&position.to_le_bytes());
+    let image = crc32c::crc32c(&buf[..32]);
+    let sum = crc32c::crc32c_append(image, &buf[HEADER..HEADER + len]);
     buf[32..36].copy_from_slice(&sum.to_le_bytes());
-    Some(buf)
 }
 
 /// Where the writing of a checkpoint stands.

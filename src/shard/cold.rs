@@ -9,14 +9,13 @@ use std::collections::VecDeque;
 
 use weir_io::{Buf, Driver, Errno, File, Token};
 
+use crate::base::limits::WINDOW_BYTES_MAX;
 use crate::commitlog::{ColdRead, Damage, Log, Window};
 
 /// Room number in the top byte of tokens of the shard's own files.
 pub const TOKEN_ROOM: u8 = 2;
 /// Windows of the log kept.
 const WINDOWS_MAX: usize = 8;
-/// Bytes of windows kept; the newest one may be larger.
-const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Reads in flight.
 const READS_MAX: usize = 16;
 
@@ -118,6 +117,11 @@ impl Cold {
         }
         self.windows.truncate(keep.min(WINDOWS_MAX));
         Ok(())
+    }
+
+    /// Drops the kept windows.
+    pub(crate) fn give_back(&mut self) {
+        self.windows.clear();
     }
 
     /// A segment left: windows of files that are gone or used again are dropped.

@@ -36,7 +36,8 @@ pub(super) struct IndexWriter {
     gathering: Option<Batch>,
     /// First slot and chunks of each write in flight.
     flying: Vec<(u32, Vec<ChunkRef>)>,
-    spare: Vec<Buf>,
+    /// Memory of writes that have landed.
+    spare: Vec<(Buf, Vec<ChunkRef>)>,
 }
 
 impl IndexWriter {
@@ -60,10 +61,9 @@ impl IndexWriter {
                 self.launch(driver);
             }
             let spare = &mut self.spare;
-            let batch = self.gathering.get_or_insert_with(|| Batch {
-                buf: spare.pop().unwrap_or_else(|| Buf::new(CHUNKS_MAX * INDEX_CHUNK)),
-                chunks: Vec::with_capacity(CHUNKS_MAX),
-                due_ns: now_ns + GATHER_NS,
+            let batch = self.gathering.get_or_insert_with(|| {
+                let (buf, chunks) = spare.pop().unwrap_or_else(fresh);
+                Batch { buf, chunks, due_ns: now_ns + GATHER_NS }
             });
             let at = batch.chunks.len() * INDEX_CHUNK;
             batch.buf[at..at + INDEX_CHUNK].copy_from_slice(bytes);
@@ -104,16 +104,27 @@ impl IndexWriter {
         buf: Option<Buf>,
         result: Result<(), Errno>,
     ) {
-        if let Some(mut buf) = buf {
-            buf.set_len(CHUNKS_MAX * INDEX_CHUNK);
-            self.spare.push(buf);
-        }
         let Some(at) = self.flying.iter().position(|(slot, _)| *slot == first) else { return };
-        for chunk in self.flying.swap_remove(at).1 {
+        let (_, mut chunks) = self.flying.swap_remove(at);
+        for chunk in chunks.drain(..) {
             match result {
                 Ok(()) => queues.written(chunk),
                 Err(_) => queues.not_written(chunk),
             }
         }
+        if let Some(mut buf) = buf {
+            buf.set_len(CHUNKS_MAX * INDEX_CHUNK);
+            self.spare.push((buf, chunks));
+        }
     }
+
+    /// Lets go of the memory of writes that have landed.
+    pub(super) fn give_back(&mut self) {
+        self.spare.clear();
+    }
+}
+
+/// Memory for one write.
+fn fresh() -> (Buf, Vec<ChunkRef>) {
+    (Buf::new(CHUNKS_MAX * INDEX_CHUNK), Vec::with_capacity(CHUNKS_MAX))
 }

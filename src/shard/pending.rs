@@ -105,6 +105,9 @@ struct Held {
     ready: Ready,
 }
 
+/// Replies a ring has memory for when it is idle.
+const RING_KEPT: usize = 1024;
+
 /// The rings.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -115,7 +118,14 @@ pub(crate) struct Pending {
 impl Pending {
     /// Empty rings.
     pub(crate) fn new() -> Pending {
-        Pending { staged: VecDeque::with_capacity(4096), durable: VecDeque::with_capacity(4096) }
+        let ring = || VecDeque::with_capacity(RING_KEPT);
+        Pending { staged: ring(), durable: ring() }
+    }
+
+    /// Shrinks the rings to what they began with, if they hold less.
+    pub(crate) fn give_back(&mut self) {
+        self.staged.shrink_to(RING_KEPT);
+        self.durable.shrink_to(RING_KEPT);
     }
 
     /// Replies that wait.

@@ -136,6 +136,14 @@ impl Shard {
         self.broker.connection_closed(connection, &mut self.keeper.effects);
     }
 
+    /// Lets go of memory that only work needs; for a shard that has none.
+    pub fn give_back(&mut self) {
+        self.pending.give_back();
+        self.index_writer.give_back();
+        self.cold.give_back();
+        self.scratch = Vec::new();
+    }
+
     /// An event of the log's files.
     pub fn on_log_event(&mut self, driver: &mut Driver, event: Event) {
         self.log.on_event(driver, event);

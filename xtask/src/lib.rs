@@ -9,6 +9,7 @@ pub mod binary;
 pub mod broker;
 pub mod docs;
 pub mod fill;
+pub mod fuzz;
 pub mod hugepages;
 pub mod interop;
 pub mod small_disk;

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fill, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, fill, fuzz, hugepages, interop, tidy, toolbox};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Fill(fill::Arguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
+    /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
+    Fuzz(fuzz::Arguments),
     /// Build the release binary and see that no simulator is in it
     Binary,
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Binary => binary::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };
     match done {

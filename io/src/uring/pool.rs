@@ -35,7 +35,7 @@ impl Pool {
         assert!(count <= MAX_BUFFERS, "{count} receive buffers");
         assert!(buffer_bytes > 0 && buffer_bytes <= 1 << 30, "{buffer_bytes} bytes a buffer");
         let pool = Pool {
-            memory: Mapping::anonymous(count * buffer_bytes),
+            memory: Mapping::anonymous_huge(count * buffer_bytes),
             list: Mapping::anonymous(count * size_of::<BufRingEntry>()),
             count: count as u16,
             buffer_bytes,

@@ -3,6 +3,7 @@
 //! A reader of headers keeps one [`Fields`] and lends it to each header in turn: making room for
 //! the most there can be would cost more than reading what there is. It never copies a field.
 
+use super::ending::Ending;
 use super::{NAME_MAX, Text};
 
 /// Most custom fields of a header. RocketMQ's largest request has below 30.
@@ -31,16 +32,20 @@ struct Entry {
     value_plain_len: u32,
 }
 
-/// Room for the custom fields of a header: made once, lent to one header after the other.
+/// Room for the custom fields of a header, and what is known of the headers before it: made once,
+/// lent to one header after the other.
 #[derive(Clone, Debug)]
 pub struct Fields {
     len: usize,
     entries: [Entry; EXT_FIELDS_MAX],
+    /// How the last JSON header ended.
+    pub(super) ending: Ending,
 }
 
 impl Default for Fields {
     fn default() -> Fields {
-        Fields { len: 0, entries: [Entry::default(); EXT_FIELDS_MAX] }
+        let entries = [Entry::default(); EXT_FIELDS_MAX];
+        Fields { len: 0, entries, ending: Ending::default() }
     }
 }
 

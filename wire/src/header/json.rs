@@ -9,6 +9,7 @@
 //! cursor: places then stay in registers, which halves the work per header. What compact JSON
 //! has none of, such as spaces, is left to functions of its own.
 
+use super::ending::{Ending, member as seen};
 use super::ext::Span;
 use super::parsed::Draft;
 use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, HeaderError, NAME_MAX, Text, escape};
@@ -28,15 +29,32 @@ pub(super) fn parse(bytes: &[u8], header: &mut Draft<'_>) -> Result<(), HeaderEr
     if bytes.get(end) == Some(&b'}') {
         at = end + 1;
     } else {
-        let mut open = true;
-        while open {
-            let (name, value_at) = key(bytes, at)?;
-            at = member(bytes, header, name, value_at)?;
-            (at, open) = more(bytes, at, b'}')?;
-        }
+        at = members(bytes, header, at)?;
     }
     at = skip_space(bytes, at);
     if at == bytes.len() { Ok(()) } else { Err(syntax(bytes, at)) }
+}
+
+/// Reads the members from `at` on; returns the place behind the closing brace.
+#[inline]
+fn members(bytes: &[u8], header: &mut Draft<'_>, at: usize) -> Result<usize, HeaderError> {
+    let (mut at, mut open) = (at, true);
+    let mut learn = None;
+    while open {
+        let (name, value_at) = key(bytes, at)?;
+        at = member(bytes, header, name, value_at)?;
+        if header.members & seen::FIELDS != 0 && learn.is_none() {
+            if Ending::meets(bytes, header, at) {
+                return Ok(bytes.len());
+            }
+            learn = Some((at, header.members));
+        }
+        (at, open) = more(bytes, at, b'}')?;
+    }
+    if let Some((from, head)) = learn.filter(|_| at == bytes.len()) {
+        Ending::learn(bytes, header, from, head);
+    }
+    Ok(at)
 }
 
 /// Reads the value at `at` of the member `key`; returns the place behind it.
@@ -49,13 +67,32 @@ fn member(
 ) -> Result<usize, HeaderError> {
     let mut buf = [0; NAME_MAX];
     let end;
+    let mut bit = 0;
     match name(bytes, key, &mut buf) {
-        b"code" => (header.code, end) = int(bytes, at, "code")?,
-        b"opaque" => (header.opaque, end) = int(bytes, at, "opaque")?,
-        b"version" => (header.version, end) = int(bytes, at, "version")?,
-        b"flag" => (header.flag, end) = int(bytes, at, "flag")?,
-        b"extFields" => end = ext_fields(bytes, header, at)?,
+        b"code" => {
+            bit = seen::CODE;
+            (header.code, end) = int(bytes, at, "code")?;
+        }
+        b"opaque" => {
+            bit = seen::OPAQUE;
+            (header.opaque, end) = int(bytes, at, "opaque")?;
+            let len = end - at;
+            header.opaque_span = Span { at, len, plain_len: len };
+        }
+        b"version" => {
+            bit = seen::VERSION;
+            (header.version, end) = int(bytes, at, "version")?;
+        }
+        b"flag" => {
+            bit = seen::FLAG;
+            (header.flag, end) = int(bytes, at, "flag")?;
+        }
+        b"extFields" => {
+            bit = seen::FIELDS;
+            end = ext_fields(bytes, header, at)?;
+        }
         b"language" => {
+            bit = seen::LANGUAGE;
             let value;
             (value, end) = any(bytes, at)?;
             if let Value::Text(span) = value {
@@ -64,6 +101,7 @@ fn member(
             }
         }
         b"remark" => {
+            bit = seen::ODD;
             let value;
             (value, end) = any(bytes, at)?;
             if let Value::Text(span) | Value::Bare(span) = value {
@@ -72,6 +110,9 @@ fn member(
         }
         _ => (_, end) = any(bytes, at)?,
     }
+    // A member that comes twice: the last one counts, which an ending could not tell.
+    let twice = if header.members & bit != 0 { seen::ODD } else { 0 };
+    header.members |= bit | twice;
     Ok(end)
 }
 

@@ -43,6 +43,10 @@ pub(super) struct Draft<'a> {
     pub(super) opaque: i32,
     pub(super) flag: i32,
     pub(super) remark: Span,
+    /// Members that were read, bits of [`super::ending::member`].
+    pub(super) members: u8,
+    /// Where the digits of `opaque` stand.
+    pub(super) opaque_span: Span,
     pub(super) fields: &'a mut Fields,
 }
 
@@ -66,13 +70,15 @@ impl<'a> Header<'a> {
             opaque: 0,
             flag: 0,
             remark: Span::default(),
+            members: 0,
+            opaque_span: Span::default(),
             fields,
         };
         match codec {
             Codec::Json => json::parse(bytes, &mut draft)?,
             Codec::Binary => binary::parse(bytes, &mut draft)?,
         }
-        let Draft { code, language, version, opaque, flag, remark, fields } = draft;
+        let Draft { code, language, version, opaque, flag, remark, fields, .. } = draft;
         let ext = fields.of(bytes);
         Ok(Header { code, language, version, opaque, flag, remark: remark.text(bytes), ext })
     }

@@ -389,3 +389,48 @@ fn empty_binary_text_counts_as_absent() {
         Err(HeaderError::Length { .. })
     ));
 }
+
+#[test]
+fn a_header_that_ends_as_the_last_one_did_reads_as_if_it_were_the_first() {
+    let ends = [
+        concat!(
+            r#","flag":0,"language":"JAVA","opaque":OPAQUE,"#,
+            r#""serializeTypeCurrentRPC":"JSON","version":493}"#
+        ),
+        r#","flag":2,"language":"GO","opaque":OPAQUE,"version":1}"#,
+        r#","opaque":OPAQUE}"#,
+        r#","opaque":OPAQUE,"opaque":7}"#,
+        r#","opaque":OPAQUE,"remark":"r"}"#,
+        r#","opaque":OPAQUE,"code":9}"#,
+        r#","opaque":OPAQUE,"flag":1,"flag":0}"#,
+        r#","opaque":OPAQUE,"extFields":{"z":"y"}}"#,
+        r#","opaque":OPAQUE} "#,
+        r#","opaque" : OPAQUE , "flag":0}"#,
+        "}",
+    ];
+    let heads = [
+        r#"{"code":310,"extFields":{"a":"b"}"#,
+        r#"{"code":310,"flag":2,"extFields":{"a":"b","c":"d"}"#,
+        r#"{"version":3,"opaque":5,"language":"CPP","extFields":{}"#,
+        r#"{"remark":"before","extFields":null"#,
+        r#"{"code":1,"code":2,"extFields":{"a":"\u0001"}"#,
+        r#"{"extFields":{"a":"b"},"extFields":{"a":"c"}"#,
+    ];
+    let opaques = ["0", "4711", "2147483647", "2147483648", "-1", "07", "\"8\"", " 9", "", "1e2"];
+    let mut random = XorShift(11);
+    let mut kept = Fields::default();
+    let mut met = 0;
+    for _ in 0..60_000 {
+        // Mostly the same ending again: that is what is learnt and met.
+        let end = ends[(random.below(ends.len() as u64) * random.below(2)) as usize];
+        let head = heads[random.below(heads.len() as u64) as usize];
+        let opaque = opaques[random.below(opaques.len() as u64) as usize];
+        let text = format!("{head}{}", end.replace("OPAQUE", opaque));
+        let mut fresh = Fields::default();
+        let first = format!("{:?}", Header::parse(Codec::Json, text.as_bytes(), &mut fresh));
+        let again = format!("{:?}", Header::parse(Codec::Json, text.as_bytes(), &mut kept));
+        assert_eq!(again, first, "{text}");
+        met += usize::from(!first.contains("Err"));
+    }
+    assert!(met > 10_000, "only {met} headers could be read");
+}
