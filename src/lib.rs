@@ -11,6 +11,7 @@ pub mod commitlog;
 pub mod config;
 pub mod control;
 pub mod exit;
+pub mod measure;
 pub mod naming;
 pub mod node;
 pub mod queue;

@@ -32,6 +32,7 @@ struct Plan {
     naming: Option<NamingPlan>,
     /// Every configuration key and its value.
     texts: Vec<(&'static str, String)>,
+    stall_log_ms: u64,
     bounds: Bounds,
 }
 
@@ -178,6 +179,7 @@ fn run_shard(
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut server = Server::new(driver, shard, desk, post);
     server.set_config_texts(plan.texts);
+    server.set_stall_limit_ms(plan.stall_log_ms);
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
@@ -272,7 +274,9 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
             };
-            Plan { index, core, options, listen, naming, texts: loaded.texts(), bounds }
+            let stall_log_ms = config.stall_log_ms;
+            let texts = loaded.texts();
+            Plan { index, core, options, listen, naming, stall_log_ms, texts, bounds }
         })
         .collect())
 }

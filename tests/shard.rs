@@ -161,7 +161,7 @@ impl Box1 {
             lite: false,
             first_pass: true,
         };
-        let reply_to = ReplyTo { conn: ConnId(1), opaque: 0, tag: 0 };
+        let reply_to = ReplyTo { conn: ConnId(1), opaque: 0, tag: 0, asked_ns: 0 };
         let mut plan = PullPlan::default();
         for _ in 0..10_000 {
             match self.shard.pull(&mut self.driver, &request, reply_to, &mut plan) {

@@ -11,6 +11,7 @@ mod frame;
 mod latency;
 mod load;
 mod machine;
+mod record_cost;
 mod reply;
 mod ring;
 mod spread;
@@ -38,6 +39,8 @@ enum Command {
     Append(append::AppendArgs),
     /// weir, the ceiling and Java side by side: the ratios.
     Compare(compare::CompareArgs),
+    /// What measuring costs: the meter's work per message.
+    RecordCost(record_cost::RecordCostArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Ceiling(args) => ceiling::ceiling(&args),
         Command::Append(args) => append::append(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::RecordCost(args) => record_cost::record_cost(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

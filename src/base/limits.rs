@@ -154,6 +154,16 @@ pub const CONTROL_CONNECTION_MS: u64 = 10_000;
 pub const CONTROL_ASK_MS: u64 = 1_000;
 /// Questions of the control plane that one shard may not have answered yet.
 pub const CONTROL_QUESTIONS_MAX: usize = 16;
+/// With more topics or groups than this, metrics by topic and group are left out.
+pub const METRIC_NAMES_MAX: usize = 4096;
+/// Metrics by topic, and by group and topic, of one shard: this many each.
+pub const METRIC_SERIES_MAX: usize = 512;
+/// The interval log of latencies: bytes of one file, and files kept.
+pub const LATENCY_LOG_BYTES: u64 = 8 * 1024 * 1024;
+/// See [`LATENCY_LOG_BYTES`].
+pub const LATENCY_LOG_FILES: u32 = 8;
+/// Length of an interval in the interval log and in `weir latency`.
+pub const LATENCY_INTERVAL_MS: u64 = 10_000;
 
 const _: () = {
     assert!(BLOCK_MAX.is_multiple_of(BLOCK_ALIGN));

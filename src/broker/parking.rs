@@ -29,6 +29,8 @@ pub struct ReplyTo {
     pub opaque: i32,
     /// Whatever else the shard needs for the answer (header codec, version).
     pub tag: u32,
+    /// When the shard took the request, in its own nanoseconds.
+    pub asked_ns: u64,
 }
 
 /// A held pull; stale ones are recognised.

@@ -32,6 +32,8 @@ pub enum Command {
     Consume(Consume),
     /// Ask a running broker how it is; exit code 1 when a shard does not serve
     Status(Control),
+    /// Show where time goes in a running broker, stage by stage
+    Latency(Latency),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -153,6 +155,20 @@ pub struct Control {
     /// Longest wait for one answer
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub timeout_ms: u64,
+}
+
+/// `weir latency`.
+#[derive(Args, Debug)]
+pub struct Latency {
+    /// Print again every two seconds until interrupted
+    #[arg(long)]
+    pub follow: bool,
+    /// Everything since the broker's start instead of its last ten seconds
+    #[arg(long)]
+    pub since_start: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
 }
 
 /// `weir topic …`.

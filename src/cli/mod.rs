@@ -10,6 +10,7 @@ mod consume;
 mod control;
 mod hello;
 mod inspect;
+mod latency;
 mod manual;
 mod output;
 mod produce;

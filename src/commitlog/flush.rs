@@ -34,7 +34,22 @@ pub(crate) struct Flight {
     segment: u32,
     durable: bool,
     landed: bool,
+    since_ns: u64,
 }
+
+/// Something the device did, told so that it can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceOp {
+    /// A write of so many bytes was submitted.
+    Submitted(usize),
+    /// A write landed after so many nanoseconds.
+    Wrote(u64),
+    /// A flush took so many nanoseconds.
+    Flushed(u64),
+}
+
+/// Operations remembered between two looks; more are forgotten, nobody is slowed.
+const OPS_MAX: usize = 256;
 
 /// State of flushing.
 #[derive(Debug)]
@@ -50,6 +65,11 @@ pub(crate) struct Flush {
     wanted: u64,
     /// The first block of this generation is on the device.
     pub(crate) first_durable: bool,
+    /// Everything below was submitted, the last of it then (nanoseconds).
+    launched: (u64, u64),
+    ops: Vec<DeviceOp>,
+    /// Bytes written to the log, and ahead of it, since it was opened.
+    pub(crate) bytes: (u64, u64),
 }
 
 impl Flush {
@@ -62,6 +82,15 @@ impl Flush {
             began_ns: 0,
             wanted: 0,
             first_durable: false,
+            launched: (0, 0),
+            ops: Vec::with_capacity(OPS_MAX),
+            bytes: (0, 0),
+        }
+    }
+
+    fn note(&mut self, op: DeviceOp) {
+        if self.ops.len() < OPS_MAX {
+            self.ops.push(op);
         }
     }
 }
@@ -80,6 +109,28 @@ impl Log {
     /// Age of the flush in the air, nanoseconds; 0 when none is.
     pub fn flush_age_ns(&self, now_ns: u64) -> u64 {
         if self.flush.syncing.is_none() { 0 } else { now_ns.saturating_sub(self.flush.began_ns) }
+    }
+
+    /// Position below which everything was submitted to the device, and when the last of it was
+    /// (nanoseconds).
+    pub fn launched(&self) -> (u64, u64) {
+        self.flush.launched
+    }
+
+    /// What the device did since the last call.
+    pub fn take_ops(&mut self, mut take: impl FnMut(DeviceOp)) {
+        self.flush.ops.drain(..).for_each(&mut take);
+    }
+
+    /// Bytes written since the log was opened: of the log itself, and ahead of it to have written
+    /// extents.
+    pub fn written_bytes(&self) -> (u64, u64) {
+        self.flush.bytes
+    }
+
+    /// Writes in flight.
+    pub fn flights(&self) -> usize {
+        self.flights.len()
     }
 
     /// Whether nothing is in the air and everything appended is durable.
@@ -115,6 +166,10 @@ impl Log {
         self.flush.next_id += 1;
         let source = Source::Slice(self.staging.slice(run.ring, run.len));
         driver.write(segment.file, run.offset, source, durable, token(KIND_WRITE, id));
+        let since_ns = driver.now_ns();
+        self.flush.launched = (run.end, since_ns);
+        self.flush.bytes.0 += run.len as u64;
+        self.flush.note(DeviceOp::Submitted(run.len));
         self.flights.push_back(Flight {
             id,
             blocks: run.blocks,
@@ -122,6 +177,7 @@ impl Log {
             segment: run.segment,
             durable,
             landed: false,
+            since_ns,
         });
         if !durable && !self.flush.dirty.contains(&run.segment) {
             self.flush.dirty.push(run.segment);
@@ -173,23 +229,25 @@ impl Log {
     pub fn on_event(&mut self, driver: &mut Driver, event: Event) {
         match event {
             Event::Written { token, result, buf } => match token.0 >> 48 & 0xFF {
-                KIND_WRITE => self.landed(token.0 & 0xFFFF_FFFF_FFFF, result),
+                KIND_WRITE => self.landed(driver, token.0 & 0xFFFF_FFFF_FFFF, result),
                 _ => self.prepared(driver, buf, result),
             },
             Event::Synced { token, result } => match token.0 >> 48 & 0xFF {
-                KIND_SYNC => self.synced(result),
+                KIND_SYNC => self.synced(driver, result),
                 _ => self.prepare_synced(result),
             },
             _ => {}
         }
     }
 
-    fn landed(&mut self, id: u64, result: Result<(), Errno>) {
+    fn landed(&mut self, driver: &Driver, id: u64, result: Result<(), Errno>) {
         if let Err(errno) = result {
             return self.fence(errno);
         }
         if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == id) {
             flight.landed = true;
+            let took_ns = driver.now_ns().saturating_sub(flight.since_ns);
+            self.flush.note(DeviceOp::Wrote(took_ns));
         }
         while self.flights.front().is_some_and(|flight| flight.landed) && self.fenced.is_none() {
             let Some(flight) = self.flights.pop_front() else { break };
@@ -205,13 +263,15 @@ impl Log {
         }
     }
 
-    fn synced(&mut self, result: Result<(), Errno>) {
+    fn synced(&mut self, driver: &Driver, result: Result<(), Errno>) {
         if let Err(errno) = result {
             return self.fence(errno);
         }
         let Some((left, upto)) = self.flush.syncing else { return };
         self.flush.syncing = (left > 1).then_some((left - 1, upto));
         if left <= 1 && self.fenced.is_none() {
+            let took_ns = driver.now_ns().saturating_sub(self.flush.began_ns);
+            self.flush.note(DeviceOp::Flushed(took_ns));
             self.marks.durable = self.marks.durable.max(upto);
         }
     }

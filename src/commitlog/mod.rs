@@ -19,6 +19,7 @@ mod staging;
 mod tests;
 
 pub use block::{BLOCK_MAGIC, BLOCK_VERSION, BlockFault, BlockHeader, FLAG_REPLAYED, disk_len};
+pub use flush::DeviceOp;
 pub use log::{Log, LogOptions, Refusal, TOKEN_ROOM, Watermarks};
 pub use reader::{ColdRead, Damage, Window};
 pub use recovery::{LogError, LogImage, Recovered, Sink};

@@ -209,6 +209,7 @@ impl Log {
             return self.note_prepared(active);
         }
         let step = Step { segment: target.map.number, from, upto: from + zeros.len() as u64 };
+        self.flush.bytes.1 += zeros.len() as u64;
         driver.write(target.file, from, Source::Buf(zeros), false, token(KIND_PREPARE, 0));
         self.prepare.step = Some(step);
     }

@@ -148,6 +148,12 @@ knobs! {
             auto "a share of memoryMax, at most 64 MiB",
             default "auto", as some_u64 -> Option<u64>;
     }
+    "Watching" {
+        /// A turn of a shard's loop that takes longer than this is told in one line
+        /// (`ring-held`), with the part that took longest; 0: never. A weir key.
+        stallLogMillis => stall_log_ms: Kind::Number { low: 0, high: 60_000, unit: "ms" },
+            default "100", as u64_of -> u64;
+    }
     "Durability" {
         /// When a message is acknowledged: `SYNC_FLUSH` when the device has it, `ASYNC_FLUSH`
         /// when it is staged in memory that survives `kill -9`. See durability.md.

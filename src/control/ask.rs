@@ -65,6 +65,11 @@ impl Shards {
         }
     }
 
+    /// How long an answer is waited for.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u16 {
@@ -99,7 +104,8 @@ impl Shards {
         answers
     }
 
-    fn send<T: Send + 'static>(
+    /// Sends a question; the answer is waited for by the caller.
+    pub(super) fn send<T: Send + 'static>(
         &self,
         shard: u16,
         question: impl FnOnce(Reply<T>) -> Question,

@@ -8,7 +8,12 @@
 //! A new route is a file here, a question in `server/question.rs` and a line in `routes.rs`.
 
 mod ask;
+mod collect;
+mod exposition;
 mod health;
+mod history;
+mod latency;
+mod metrics;
 mod routes;
 mod serve;
 mod settings;

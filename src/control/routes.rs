@@ -8,17 +8,23 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Router};
 
-use super::ask::Shards;
+use super::collect::Collector;
 use super::settings::Settings;
-use super::{health, settings};
+use super::{health, latency, metrics, settings};
 
 /// Who asks. A handler takes it as `Extension<Peer>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Peer(pub SocketAddr);
 
 /// Every route.
-pub(super) fn routes(shards: Shards, settings: Option<Settings>) -> Router {
-    let router = Router::new().route("/health", get(health::get));
+pub(super) fn routes(collector: Collector, settings: Option<Settings>) -> Router {
+    let shards = collector.shards().clone();
+    let router = Router::new()
+        .route("/health", get(health::get))
+        .route("/latency", get(latency::get))
+        .route("/metrics", get(metrics::small))
+        .route("/metrics/full", get(metrics::full))
+        .layer(Extension(collector));
     let router = match settings {
         Some(settings) => router
             .route("/config", get(settings::get).post(settings::post).layer(Extension(settings))),
@@ -28,5 +34,6 @@ pub(super) fn routes(shards: Shards, settings: Option<Settings>) -> Router {
 }
 
 async fn unknown() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "weir's control port has /health and /config\n")
+    let words = "weir's control port has /config /health /latency /metrics /metrics/full\n";
+    (StatusCode::NOT_FOUND, words)
 }

@@ -4,6 +4,8 @@
 //! thread ends when its handle is dropped; a request in the air is then cut.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,8 +13,11 @@ use tokio::sync::oneshot;
 use weir_io::mailbox::Sender;
 
 use super::ask::Shards;
+use super::collect::Collector;
+use super::history::History;
 use super::settings::Settings;
 use super::{routes, serve};
+use crate::base::limits::LATENCY_INTERVAL_MS;
 use crate::config::Config;
 use crate::exit::{self, Stop};
 use crate::server::Letter;
@@ -25,6 +30,8 @@ const RETRY: Duration = Duration::from_millis(10);
 pub struct Control {
     listener: TcpListener,
     settings: Option<Settings>,
+    /// Where the interval log goes.
+    latency_dir: PathBuf,
 }
 
 /// The running control plane. Dropping it ends its thread and waits for that.
@@ -45,7 +52,10 @@ impl Control {
         let until = Instant::now() + patience;
         loop {
             match TcpListener::bind(addr) {
-                Ok(listener) => return Ok(Some(Control { listener, settings: None })),
+                Ok(listener) => {
+                    let latency_dir = config.store_path_root_dir.join("latency");
+                    return Ok(Some(Control { listener, latency_dir, settings: None }));
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                     if Instant::now() >= until {
                         return Err(unbound(addr, &error));
@@ -74,24 +84,34 @@ impl Control {
             Stop::new(exit::CALL, format!("cannot start the control plane: {error}"))
         };
         self.listener.set_nonblocking(true).map_err(failed)?;
-        let shards = Shards::new(boxes);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let collector = Collector::new(Shards::new(boxes));
+        let history = History::new(self.latency_dir);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(2)
+            .build()
+            .map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(self.listener).map_err(failed)?
         };
         let work = async move {
-            let serving =
-                tokio::spawn(serve::serve(listener, routes::routes(shards, self.settings)));
+            let intervals = tokio::spawn(keep_intervals(collector.clone(), history));
+            let router = routes::routes(collector, self.settings);
+            let serving = tokio::spawn(serve::serve(listener, router));
             // Either word means the end: said, or unsaid because the handle is gone.
             let _ = stopped.await;
             serving.abort();
+            intervals.abort();
         };
         let thread = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || runtime.block_on(work))
+            .spawn(move || {
+                runtime.block_on(work);
+                // A write of the interval log that hangs must not keep the process.
+                runtime.shutdown_background();
+            })
             .map_err(failed)?;
         Ok(Running { stop: Some(stop), thread: Some(thread) })
     }
@@ -104,6 +124,35 @@ impl Drop for Running {
             // A panic there was printed there.
             let _ = thread.join();
         }
+    }
+}
+
+/// Ends an interval every ten seconds and writes it to the log. A log that cannot be written is
+/// said once, and tried again.
+async fn keep_intervals(collector: Collector, history: History) {
+    let span = Duration::from_millis(LATENCY_INTERVAL_MS);
+    let history = Arc::new(history);
+    let mut said = false;
+    loop {
+        tokio::time::sleep(span).await;
+        let text = collector
+            .roll(|rows, end| {
+                let sets = rows.iter().enumerate().map(|(shard, row)| (shard, &row.recent));
+                history.text(sets, end, span)
+            })
+            .await;
+        // A slow disk must not hold up the answers of this thread.
+        let writer = Arc::clone(&history);
+        let write = tokio::task::spawn_blocking(move || {
+            let written = text.and_then(|text| writer.write(&text));
+            (writer, written)
+        });
+        let Ok((writer, written)) = write.await else { continue };
+        match &written {
+            Err(error) if !said => writer.say("latency-log-failed", error),
+            _ => {}
+        }
+        said = written.is_err();
     }
 }
 
@@ -124,7 +173,9 @@ mod tests {
     use weir_io::mailbox::{self, Receiver};
 
     fn control() -> Control {
-        Control { listener: TcpListener::bind(("127.0.0.1", 0)).unwrap(), settings: None }
+        let latency_dir = std::env::temp_dir().join("weir-control-test");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Control { listener, latency_dir, settings: None }
     }
 
     fn ask(addr: SocketAddr, request: &str) -> String {

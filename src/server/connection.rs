@@ -233,6 +233,11 @@ impl Connections {
         self.slots.get_mut(id.slot())?.as_mut().filter(|connection| connection.id == id)
     }
 
+    /// The connection, to be looked at only.
+    pub(crate) fn peek(&self, id: ConnId) -> Option<&Connection> {
+        self.slots.get(id.slot())?.as_ref().filter(|connection| connection.id == id)
+    }
+
     /// Takes the connection out.
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Connection> {
         self.get(id)?;

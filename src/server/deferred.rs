@@ -43,6 +43,11 @@ impl KeptList {
         self.list.push(kept);
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     fn take(&mut self) -> Vec<Kept> {
         std::mem::take(self).list
     }
@@ -114,7 +119,7 @@ impl Server {
                  {waited_ms}ms, limit: {}ms, change: {wait_key}",
                 limit.wait_ms
             )
-        } else if same as u64 >= most || self.kept.list.len() >= KEPT_MAX {
+        } else if same as u64 >= most || self.kept.len() >= KEPT_MAX {
             format!(
                 "[OVERLOAD]system busy, start flow control for a while, reason: device, waited: \
                  {waited_ms}ms, requests that wait for the disk: {same}, limit: {most}, change: \
@@ -152,6 +157,7 @@ impl Server {
             let Some(role) = self.connections.get(kept.id).map(|connection| connection.role) else {
                 continue;
             };
+            self.asked_ns = kept.born_ns;
             self.block_wait_ns = self.now_ns.saturating_sub(kept.born_ns);
             let blocked = role == Role::Broker
                 && self.dispatch(kept.id, kept.peer, &kept.frame) == Flow::Blocked;
@@ -160,6 +166,7 @@ impl Server {
                 self.kept.push(kept);
             }
         }
+        self.asked_ns = self.now_ns;
         let mut waiting = std::mem::take(&mut self.woken);
         self.shard.take_waiting(&mut waiting);
         self.woken = waiting;
@@ -177,7 +184,7 @@ impl Server {
                 continue;
             };
             self.plan = plan;
-            self.answer_pull(fetched.reply_to, &fetched.fetch);
+            self.answer_pull(fetched.reply_to, &fetched.fetch, true);
             plan = std::mem::take(&mut self.plan);
         }
         self.plan = plan;
@@ -186,8 +193,8 @@ impl Server {
         self.woken.extend(again);
     }
 
-    /// Answers a pull that is neither held nor waiting.
-    pub(super) fn answer_pull(&mut self, to: ReplyTo, fetch: &Fetch) {
+    /// Answers a pull that is neither held (any more) nor waiting; `held`: it was.
+    pub(super) fn answer_pull(&mut self, to: ReplyTo, fetch: &Fetch, held: bool) {
         let (id, codec) = (ConnId(to.conn.0), codec_of(to.tag));
         let full = match fetch {
             Fetch::Reply(reply) if reply.code == response::SUCCESS => {
@@ -195,6 +202,9 @@ impl Server {
             }
             _ => None,
         };
+        if full.is_none() {
+            self.count_pull(to, fetch, held);
+        }
         let Some(out) = self.connections.outbox(id) else { return };
         if let Some(reject) = full {
             return write_pull_refusal(out, codec, to.opaque, &reject);
@@ -206,6 +216,15 @@ impl Server {
             Fetch::Reject(reject) => write_pull_refusal(out, codec, to.opaque, reject),
             Fetch::Parked | Fetch::Reading => {}
         }
+    }
+
+    fn count_pull(&mut self, to: ReplyTo, fetch: &Fetch, held: bool) {
+        let Fetch::Reply(reply) = fetch else { return };
+        let (records, bytes) = match reply.code {
+            response::SUCCESS => (self.plan.extents.len(), self.plan.bytes as u64),
+            _ => (0, 0),
+        };
+        self.shard.meter.pulled(to.asked_ns, held, records, bytes);
     }
 
     /// Answers a reply whose promise holds.

@@ -90,6 +90,11 @@ pub(crate) fn damaged() -> Reject {
     Reject::new(response::SYSTEM_ERROR, text)
 }
 
+fn is_send(code: i32) -> bool {
+    use request::{SEND_BATCH_MESSAGE, SEND_MESSAGE, SEND_MESSAGE_V2};
+    [SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE].contains(&code)
+}
+
 /// The refusal of a code that is not served here.
 pub(crate) fn not_supported(code: i32) -> Reject {
     let name = weir_wire::code::request_name(code).unwrap_or("no request of RocketMQ's");
@@ -185,12 +190,14 @@ impl Server {
             request::GET_SUBSCRIPTIONGROUP_CONFIG => handlers::group_config::handle(self, call),
             request::GET_BROKER_CONFIG => handlers::broker_config::handle(self, call),
             request::GET_TOPIC_STATS_INFO => handlers::topic_stats::handle(self, call),
+            request::GET_BROKER_RUNTIME_INFO => handlers::runtime_info::handle(self, call),
             code => Err(not_supported(code)),
         }
     }
 
     /// Answers a refusal.
     pub(super) fn refuse(&mut self, call: &Call<'_>, reject: &Reject) {
+        self.shard.meter.counts.sends_refused += u64::from(is_send(call.header.code));
         if let Some(out) = self.out(call) {
             Reply::new(out, call.codec, reject.code, call.header.opaque)
                 .remark(&reject.remark)

@@ -8,7 +8,9 @@
 use std::fmt;
 
 use super::turn::Server;
+use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
 use crate::broker::BrokerOptions;
+use crate::measure::{AtRisk, Counts, Stages};
 use crate::shard::Tuning;
 
 /// The way back to the one who asks: called once, or dropped when the shard ends first.
@@ -39,6 +41,11 @@ pub enum Question {
     Health(Reply<Health>),
     /// Go by these values from now on.
     Tune(Box<Retune>, Reply<()>),
+    /// What was measured since the last such question? The set that comes is empty, and is what
+    /// the shard measures into from then on.
+    Figures(Box<Stages>, Reply<Figures>),
+    /// What stands in topics and what groups have not read yet?
+    Backlog(Reply<Backlog>),
 }
 
 /// New values of what may change while a shard runs.
@@ -50,6 +57,48 @@ pub struct Retune {
     pub broker: BrokerOptions,
     /// Every key and its value as text, for GET_BROKER_CONFIG.
     pub texts: Vec<(&'static str, String)>,
+}
+
+/// What a shard has measured, and how it stands.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Its broker name.
+    pub broker: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Recorded since the last question.
+    pub stages: Box<Stages>,
+    /// Counters since the start.
+    pub counts: Counts,
+    /// What a power cut would cost now.
+    pub at_risk: AtRisk,
+    /// Bytes appended and not yet durable.
+    pub flush_behind_bytes: u64,
+    /// Bytes of the log's files.
+    pub storage_bytes: u64,
+    /// Staging ring: bytes the device has not taken, and its size.
+    pub staging: (usize, usize),
+    /// Replies that wait, and log writes in flight.
+    pub waiting: (usize, usize),
+    /// Open connections.
+    pub connections: usize,
+    /// Topics and consumer groups.
+    pub names: (usize, usize),
+    /// `brokerPermission`.
+    pub permission: u32,
+    /// How full the disk is, percent.
+    pub disk_used_percent: u32,
+}
+
+/// Messages by topic, and what groups have not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Topic, and messages ever stored in its queues here.
+    pub topics: Vec<(String, u64)>,
+    /// Group, topic, and messages between its offsets and the ends of the queues it has offsets in.
+    pub lags: Vec<(String, String, u64)>,
+    /// Topics and groups that are not told of, because there are too many.
+    pub hidden: usize,
 }
 
 /// How a shard is.
@@ -76,7 +125,70 @@ impl Server {
                 self.config_texts = retune.texts;
                 reply.send(());
             }
+            Question::Figures(empty, reply) => {
+                let figures = self.figures(empty);
+                reply.send(figures);
+            }
+            Question::Backlog(reply) => reply.send(self.backlog()),
         }
+    }
+
+    fn figures(&mut self, empty: Box<Stages>) -> Figures {
+        let connections = self.connections.open;
+        let shard = &mut self.shard;
+        let stages = shard.meter.take(empty);
+        let options = shard.broker.options();
+        let catalog = &shard.broker.catalog;
+        Figures {
+            broker: options.broker_name.clone(),
+            cluster: options.cluster.clone(),
+            stages,
+            counts: shard.meter.counts,
+            at_risk: shard.at_risk(),
+            flush_behind_bytes: shard.flush_behind_bytes(),
+            storage_bytes: shard.storage_bytes(),
+            staging: shard.staging_use(),
+            waiting: shard.waiting(),
+            connections,
+            names: (catalog.topic_count(), catalog.group_count()),
+            permission: options.broker_permission,
+            disk_used_percent: shard.disk_used_percent(),
+        }
+    }
+
+    /// A bounded look: it runs on the shard's own time.
+    fn backlog(&self) -> Backlog {
+        let broker = &self.shard.broker;
+        let (topics, groups) = (broker.catalog.topic_count(), broker.catalog.group_count());
+        let mut backlog = Backlog::default();
+        if topics.max(groups) > METRIC_NAMES_MAX {
+            return Backlog { hidden: topics + groups, ..backlog };
+        }
+        let marks = self.shard.marks();
+        let end = |topic: &str, queue: u32| broker.max_offset(topic, queue as i32, marks);
+        for topic in broker.catalog.topics() {
+            let name = &topic.config.name;
+            let stored: u64 = (0..topic.config.queues()).map(|queue| end(name, queue)).sum();
+            if backlog.topics.len() < METRIC_SERIES_MAX {
+                backlog.topics.push((name.clone(), stored));
+            } else {
+                backlog.hidden += 1;
+            }
+        }
+        for group in broker.catalog.groups() {
+            for topic in broker.offsets.topics_of(&group.name) {
+                if backlog.lags.len() >= METRIC_SERIES_MAX {
+                    backlog.hidden += 1;
+                    continue;
+                }
+                let behind = |(queue, read): (u32, i64)| {
+                    end(topic, queue).saturating_sub(read.max(0) as u64)
+                };
+                let lag = broker.offsets.cells(&group.name, topic).map(behind).sum();
+                backlog.lags.push((group.name.clone(), topic.to_owned(), lag));
+            }
+        }
+        backlog
     }
 
     fn health(&self) -> Health {

@@ -87,6 +87,9 @@ impl Server {
                 }
                 Split::Whole(_) if self.is_stuffed(id) => break,
                 Split::Whole(len) => {
+                    if self.shard.meter.sample.wants_frame() {
+                        self.shard.meter.sample.frame_begins(self.driver.now_ns());
+                    }
                     let flow = match role {
                         Role::Broker => self.dispatch(id, peer, &bytes[at..at + len]),
                         Role::Naming => self.dispatch_naming(id, peer, &bytes[at..at + len]),
@@ -198,6 +201,12 @@ impl Server {
         self.connections.get(oldest).map(|connection| connection.blocked_ns + hold_ns)
     }
 
+    /// How long the oldest blocked connection has waited, milliseconds.
+    pub(super) fn blocked_for_ms(&self) -> u64 {
+        let oldest = self.blocked.front().and_then(|id| self.connections.peek(*id));
+        oldest.map_or(0, |connection| self.now_ns.saturating_sub(connection.blocked_ns) / 1_000_000)
+    }
+
     /// Lets blocked connections go on, oldest first, while there is room (or their wait is over
     /// and the answer is a refusal).
     pub(super) fn unblock(&mut self) {
@@ -207,7 +216,9 @@ impl Server {
             let since_ns = connection.blocked_ns;
             self.block_wait_ns = self.now_ns.saturating_sub(since_ns);
             connection.blocked_ns = 0;
+            self.shard.received_at(since_ns);
             self.handle_inbox(id);
+            self.shard.received_at(self.now_ns);
             self.block_wait_ns = 0;
             if let Some(connection) = self.connections.get(id).filter(|c| c.blocked_ns != 0) {
                 // Still no room: it keeps its age and its turn.

@@ -74,6 +74,8 @@ pub struct Server {
     pub(super) thrift: Thrift,
     /// Monotonic time of this turn.
     pub(super) now_ns: u64,
+    /// When the request being handled was received, for pulls.
+    pub(super) asked_ns: u64,
     next_tick_ns: u64,
     /// Set when the loop should end.
     stopping: bool,
@@ -118,6 +120,7 @@ impl Server {
             first_assembled: None,
             thrift: Thrift::default(),
             now_ns,
+            asked_ns: now_ns,
             next_tick_ns: now_ns,
             stopping: false,
         }
@@ -159,6 +162,7 @@ impl Server {
         let mut events = std::mem::take(&mut self.events);
         self.driver.wait(deadline, &mut events)?;
         self.now_ns = self.driver.now_ns();
+        self.asked_ns = self.now_ns;
         let wall_ms = self.driver.wall_ms();
         self.shard.begin_turn(self.now_ns, wall_ms);
         // Letters first: a client that was told of a change may ask for its route right away.
@@ -171,19 +175,28 @@ impl Server {
         if !self.blocked.is_empty() {
             self.unblock();
         }
+        self.shard.handled(self.driver.now_ns());
         if self.now_ns >= self.next_tick_ns {
             self.tick();
+            self.shard.meter.mark("timers", self.driver.now_ns());
         }
         self.shard.end_turn(&mut self.driver);
+        self.shard.meter.mark("log", self.driver.now_ns());
         self.answer();
         self.post_changes();
         self.flush();
+        self.shard.sent(self.driver.now_ns());
         Ok(())
     }
 
     /// The shard, for tests and the simulator.
     pub fn shard(&self) -> &Shard {
         &self.shard
+    }
+
+    /// A turn longer than this is told; 0: never.
+    pub fn set_stall_limit_ms(&mut self, limit_ms: u64) {
+        self.shard.meter.stall_limit_ns = limit_ms * 1_000_000;
     }
 
     /// Whether [`Server::run`] would end now, for programs with a loop of their own.

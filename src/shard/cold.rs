@@ -46,7 +46,8 @@ pub(crate) fn split(token: Token) -> (u64, u64) {
 #[derive(Debug, Default)]
 pub(crate) struct Cold {
     windows: VecDeque<(ColdRead, Window)>,
-    reading: Vec<(u64, ColdRead)>,
+    /// Number, window, and when its read began (nanoseconds).
+    reading: Vec<(u64, ColdRead, u64)>,
     next: u64,
     /// Damage that a read met, to be said once.
     pub(crate) damage: Option<Damage>,
@@ -78,16 +79,21 @@ impl Cold {
     /// many reads, or nothing on disk holds it.
     pub(crate) fn fetch(&mut self, driver: &mut Driver, log: &Log, position: u64) -> bool {
         let Some(cold) = log.cold(position) else { return false };
-        if self.reading.iter().any(|(_, read)| *read == cold) {
+        if self.reading.iter().any(|(_, read, _)| *read == cold) {
             return true;
         }
         if self.reading.len() >= READS_MAX {
             return false;
         }
         self.next += 1;
-        self.reading.push((self.next, cold));
+        self.reading.push((self.next, cold, driver.now_ns()));
         driver.read(cold.file, cold.offset, Buf::new(cold.len), token(KIND_WINDOW, self.next));
         true
+    }
+
+    /// When read `id` began, nanoseconds.
+    pub(crate) fn since_ns(&self, id: u64) -> Option<u64> {
+        self.reading.iter().find(|(number, ..)| *number == id).map(|(_, _, since_ns)| *since_ns)
     }
 
     /// A window was read.
@@ -98,10 +104,10 @@ impl Cold {
         buf: Buf,
         result: Result<usize, Errno>,
     ) -> Result<(), Errno> {
-        let Some(at) = self.reading.iter().position(|(number, _)| *number == id) else {
+        let Some(at) = self.reading.iter().position(|(number, ..)| *number == id) else {
             return Ok(());
         };
-        let (_, cold) = self.reading.swap_remove(at);
+        let (_, cold, _) = self.reading.swap_remove(at);
         let got = result?;
         let window = log.open_window(cold, buf, got);
         self.damage = self.damage.or(window.damage());

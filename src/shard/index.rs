@@ -38,12 +38,14 @@ pub(super) struct IndexWriter {
     flying: Vec<(u32, Vec<ChunkRef>)>,
     /// Memory of writes that have landed.
     spare: Vec<(Buf, Vec<ChunkRef>)>,
+    /// Bytes written since the start.
+    pub(super) bytes: u64,
 }
 
 impl IndexWriter {
     /// A writer of `file`, which is `size` bytes long.
     pub(super) fn new(file: File, size: u64) -> IndexWriter {
-        IndexWriter { file, size, gathering: None, flying: Vec::new(), spare: Vec::new() }
+        IndexWriter { file, size, gathering: None, flying: Vec::new(), spare: Vec::new(), bytes: 0 }
     }
 
     /// Takes full chunks whose records are below `durable`, and writes what has gathered.
@@ -91,6 +93,7 @@ impl IndexWriter {
             }
         }
         buf.set_len(chunks.len() * INDEX_CHUNK);
+        self.bytes += (chunks.len() * INDEX_CHUNK) as u64;
         let token = token(KIND_CHUNK_WRITE, u64::from(first));
         driver.write(self.file, offset, Source::Buf(buf), false, token);
         self.flying.push((first, chunks));

@@ -133,6 +133,8 @@ impl Shard {
     /// Work that a turn of every few tens of milliseconds is soon enough for.
     pub fn tick(&mut self, driver: &mut Driver) {
         self.watch_clock();
+        self.measure_tick();
+        self.voice.settle();
         if self.now_ns >= self.keeper.next_disk_ns {
             self.keeper.next_disk_ns = self.now_ns + DISK_EVERY_NS;
             self.watch_disk(driver);
@@ -319,6 +321,7 @@ impl Shard {
         self.settle(driver)?;
         self.begin_checkpoint(driver);
         self.settle(driver)?;
+        self.tell_last();
         driver.staging_remove(&self.options.log.staging_name)
     }
 }

@@ -13,6 +13,7 @@ mod cold;
 mod fetch;
 mod index;
 mod keep;
+mod measure;
 mod open;
 mod pending;
 mod publish;

@@ -20,6 +20,7 @@ use super::voice::Voice;
 use crate::base::limits::{INDEX_ARENA_SOFT, INDEX_CHUNK};
 use crate::broker::{ApplyError, Broker, BrokerOptions, MessageApplied, Meta};
 use crate::commitlog::{Log, LogError, LogImage, LogOptions, Recovered};
+use crate::measure::Meter;
 use crate::queue::Arena;
 
 /// How a shard is opened.
@@ -99,6 +100,7 @@ impl Shard {
         let mut shard = Shard {
             broker,
             voice,
+            meter: Meter::new(driver.now_ns(), driver.wall_ms()),
             log,
             index,
             index_writer: IndexWriter::new(index, driver.file_len(index).unwrap_or(0)),

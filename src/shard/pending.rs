@@ -12,6 +12,7 @@ use weir_wire::message::ShortKey;
 
 use crate::base::limits::PENDING_REPLIES_MAX;
 use crate::commitlog::Watermarks;
+use crate::measure::SideRings;
 
 /// Who is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,29 +114,32 @@ const RING_KEPT: usize = 1024;
 pub(crate) struct Pending {
     staged: VecDeque<Held>,
     durable: VecDeque<Held>,
+    /// The same replies, counted by turn, with their stamps.
+    pub(crate) sides: SideRings,
 }
 
 impl Pending {
     /// Empty rings.
     pub(crate) fn new() -> Pending {
         let ring = || VecDeque::with_capacity(RING_KEPT);
-        Pending { staged: ring(), durable: ring() }
+        Pending { staged: ring(), durable: ring(), sides: SideRings::default() }
     }
 
     /// Shrinks the rings to what they began with, if they hold less.
     pub(crate) fn give_back(&mut self) {
         self.staged.shrink_to(RING_KEPT);
         self.durable.shrink_to(RING_KEPT);
-    }
-
-    /// Replies that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.staged.len() + self.durable.len()
+        self.sides.give_back();
     }
 
     /// Whether one more reply may wait.
     pub(crate) fn has_room(&self) -> bool {
         self.len() < PENDING_REPLIES_MAX
+    }
+
+    /// Replies waiting for either.
+    pub(crate) fn len(&self) -> usize {
+        self.staged.len() + self.durable.len()
     }
 
     /// Replies waiting for the device.
@@ -148,23 +152,25 @@ impl Pending {
         if waiter.oneway {
             return;
         }
-        let ring = match promise {
-            Promise::Staged => &mut self.staged,
-            Promise::Durable => &mut self.durable,
+        let (ring, side) = match promise {
+            Promise::Staged => (&mut self.staged, &mut self.sides.staged),
+            Promise::Durable => (&mut self.durable, &mut self.sides.durable),
         };
+        side.push(upto);
         assert!(ring.back().is_none_or(|last| last.upto <= upto), "replies wait in log order");
         ring.push_back(Held { upto, ready: Ready { waiter, answer } });
     }
 
     /// Moves every reply whose promise holds to `out`.
     pub(crate) fn collect(&mut self, marks: Watermarks, out: &mut Vec<Ready>) {
-        drain(&mut self.staged, marks.staged, out);
-        drain(&mut self.durable, marks.durable, out);
+        self.sides.staged.answered(drain(&mut self.staged, marks.staged, out));
+        self.sides.durable.answered(drain(&mut self.durable, marks.durable, out));
     }
 
     /// Moves every reply that waits for the device since `born_before_ns` or longer to `out`,
     /// with the answer for that. Not for a log that failed: then nobody knows.
     pub(crate) fn expire(&mut self, born_before_ns: u64, out: &mut Vec<Ready>) {
+        let before = out.len();
         while let Some(held) = self.durable.front() {
             if held.ready.waiter.born_ns > born_before_ns {
                 break;
@@ -173,21 +179,27 @@ impl Pending {
             out.push(Ready { waiter, answer: answer.in_time_over() });
             self.durable.pop_front();
         }
+        self.sides.durable.answered(out.len() - before);
     }
 
     /// The log failed: everybody who waits is told so.
     pub(crate) fn fail(&mut self, out: &mut Vec<Ready>) {
+        self.sides.staged.clear();
+        self.sides.durable.clear();
         for held in self.staged.drain(..).chain(self.durable.drain(..)) {
             out.push(Ready { answer: Answer::Failed, ..held.ready });
         }
     }
 }
 
-fn drain(ring: &mut VecDeque<Held>, mark: u64, out: &mut Vec<Ready>) {
+/// Gives how many left.
+fn drain(ring: &mut VecDeque<Held>, mark: u64, out: &mut Vec<Ready>) -> usize {
+    let before = out.len();
     while let Some(held) = ring.front().filter(|held| held.upto <= mark) {
         out.push(held.ready);
         ring.pop_front();
     }
+    out.len() - before
 }
 
 #[cfg(test)]

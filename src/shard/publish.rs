@@ -33,6 +33,7 @@ impl Shard {
         request: &SendRequest<'_>,
         waiter: Waiter,
     ) -> Result<Taken, Reject> {
+        self.time_append(driver);
         for _ in 0..CREATES_MAX {
             match self.broker.admit(request) {
                 Verdict::Reject(reject) => return Err(reject),
@@ -55,6 +56,7 @@ impl Shard {
                         })
                         .map_err(|refusal| self.not_appended(refusal, len))?;
                     self.broker.admitted(&admission, request, position, stamp_ms);
+                    self.count_stored(driver, &admission, request.body.len(), position);
                     let promise = match admission.ack {
                         FlushClass::Staged => Promise::Staged,
                         FlushClass::Durable => Promise::Durable,

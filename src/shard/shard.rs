@@ -18,6 +18,7 @@ use super::tuning::Tuning;
 use super::voice::Voice;
 use crate::broker::{Broker, BrokerOptions, Watermarks};
 use crate::commitlog::Log;
+use crate::measure::{Meter, Stage};
 
 /// One shard.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Shard {
     pub broker: Broker,
     /// What it says to the operator.
     pub voice: Voice,
+    /// What it measures.
+    pub meter: Meter,
     pub(super) options: ShardOptions,
     pub(super) log: Log,
     /// The consume queues' cold chunks, one per slot of 4096 bytes.
@@ -59,6 +62,7 @@ impl Shard {
         self.voice.at(now_ns);
         self.log.begin_turn(now_ns);
         self.broker.set_now(self.now_ms());
+        self.meter.begin_turn(now_ns);
     }
 
     /// Publishes the turn's records and hands blocks to the device.
@@ -71,6 +75,7 @@ impl Shard {
         self.log.publish();
         self.log.drive(driver);
         self.checkpoints.advance(driver, self.log.watermarks().durable, self.index);
+        self.measure_log();
     }
 
     /// How far the log has come, as the rules see it.
@@ -110,6 +115,11 @@ impl Shard {
         if let Some(born_before_ns) = self.now_ns.checked_sub(timeout_ns) {
             self.pending.expire(born_before_ns, out);
         }
+    }
+
+    /// Used part of the disk, percent, as last seen.
+    pub fn disk_used_percent(&self) -> u32 {
+        self.keeper.disk.percent()
     }
 
     /// What may change while the shard runs, as it is now.
@@ -169,6 +179,10 @@ impl Shard {
             Event::Read { token, buf, result } => match split(token) {
                 (KIND_WINDOW, id) => {
                     self.keeper.arrivals += 1;
+                    if let Some(since_ns) = self.cold.since_ns(id) {
+                        let took_ns = self.now_ns.saturating_sub(since_ns);
+                        self.meter.stages.record(Stage::ColdRead, took_ns, 1);
+                    }
                     if let Err(errno) = self.cold.arrived(&self.log, id, buf, result) {
                         self.voice.say("cold-read-failed", &format_args!("{errno}"));
                     }

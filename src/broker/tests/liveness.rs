@@ -108,7 +108,7 @@ impl Scene {
         let (step, plan) = self.world.pull(&request);
         match step {
             PullStep::Park(ticket) => {
-                let reply = ReplyTo { conn: ConnId(1), opaque: at as i32, tag: 0 };
+                let reply = ReplyTo { conn: ConnId(1), opaque: at as i32, tag: 0, asked_ns: 0 };
                 let id = self.world.broker.park(&request, &ticket, reply).unwrap();
                 self.consumers[at].parked = Some(id);
             }

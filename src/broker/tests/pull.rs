@@ -31,7 +31,7 @@ fn push(topic: &str) -> PullRequest<'_> {
 }
 
 fn to(opaque: i32) -> ReplyTo {
-    ReplyTo { conn: ConnId(1), opaque, tag: 0 }
+    ReplyTo { conn: ConnId(1), opaque, tag: 0, asked_ns: 0 }
 }
 
 /// Holds a pull that has nothing to get.
@@ -333,7 +333,8 @@ fn held_pulls_go_with_their_connection_and_their_topic() {
     let mut world = World::new();
     world.topic("T", 1);
     beat(&mut world, 1, "g", "T", "*", 5);
-    let gone = park(&mut world, &push("T"), ReplyTo { conn: ConnId(9), opaque: 1, tag: 0 });
+    let gone =
+        park(&mut world, &push("T"), ReplyTo { conn: ConnId(9), opaque: 1, tag: 0, asked_ns: 0 });
     let kept = park(&mut world, &push("T"), to(2));
     world.broker.connection_closed(ConnId(9), &mut Vec::new());
     assert_eq!(world.broker.parking.len(), 1);
@@ -357,7 +358,7 @@ fn places_are_bounded_and_every_one_is_found_again() {
     let mut ids = Vec::new();
     for opaque in 0..crate::base::limits::PARKED_PULLS_MAX as i32 {
         let conn = ConnId(opaque as u64 % 7);
-        let reply = ReplyTo { conn, opaque, tag: 0 };
+        let reply = ReplyTo { conn, opaque, tag: 0, asked_ns: 0 };
         let (step, _) = world.pull(&request(opaque % 4));
         let PullStep::Park(ticket) = step else { panic!("{step:?}") };
         ids.push(world.broker.park(&request(opaque % 4), &ticket, reply).unwrap());

@@ -19,6 +19,7 @@ pub(super) mod min_offset;
 pub(super) mod naming;
 pub(super) mod pull;
 pub(super) mod query_offset;
+pub(super) mod runtime_info;
 pub(super) mod search_offset;
 pub(super) mod send;
 pub(super) mod topic_config;

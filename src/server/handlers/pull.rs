@@ -31,7 +31,12 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
         lite: h.code == request::LITE_PULL_MESSAGE,
         first_pass: true,
     };
-    let reply_to = ReplyTo { conn: ConnId(call.id.0), opaque: h.opaque, tag: tag_of(call.codec) };
+    let reply_to = ReplyTo {
+        conn: ConnId(call.id.0),
+        opaque: h.opaque,
+        tag: tag_of(call.codec),
+        asked_ns: server.asked_ns,
+    };
     let mut plan = std::mem::take(&mut server.plan);
     let fetch = server.shard.pull(&mut server.driver, &request, reply_to, &mut plan);
     server.plan = plan;
@@ -44,7 +49,7 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
             }
         }
         Fetch::Reply(_) if h.is_oneway() => {}
-        reply @ Fetch::Reply(_) => server.answer_pull(reply_to, &reply),
+        reply @ Fetch::Reply(_) => server.answer_pull(reply_to, &reply, false),
     }
     Ok(Handled::Done)
 }

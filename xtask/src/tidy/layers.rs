@@ -33,6 +33,7 @@ const ALL: &[&str] = &[
     "config",
     "control",
     "exit",
+    "measure",
     "naming",
     "node",
     "queue",
@@ -43,15 +44,28 @@ const ALL: &[&str] = &[
 
 /// Configuration is plain data and imports nothing but `base`; the towers still get what they
 /// need handed in.
-const BRIDGE: &[&str] = &["base", "broker", "commitlog", "config", "naming", "queue", "replica"];
-const SERVER: &[&str] = &["base", "broker", "commitlog", "config", "naming", "queue", "shard"];
-const UPSTAIRS: &[&str] =
-    &["base", "broker", "commitlog", "config", "control", "exit", "naming", "server", "shard"];
+const BRIDGE: &[&str] =
+    &["base", "broker", "commitlog", "config", "measure", "naming", "queue", "replica"];
+const SERVER: &[&str] =
+    &["base", "broker", "commitlog", "config", "measure", "naming", "queue", "shard"];
+const UPSTAIRS: &[&str] = &[
+    "base",
+    "broker",
+    "commitlog",
+    "config",
+    "control",
+    "exit",
+    "measure",
+    "naming",
+    "server",
+    "shard",
+];
 
 const LAYERS: &[Layer] = &[
     layer("base", &[], &[]),
     layer("exit", &[], &[]),
     layer("config", &["base"], &[]),
+    layer("measure", &["base"], &[]),
     layer("queue", &["base"], &["weir_wire"]),
     layer("broker", &["base", "queue"], &["weir_wire"]),
     layer("naming", &["base", "queue"], &["weir_wire"]),
@@ -60,9 +74,9 @@ const LAYERS: &[Layer] = &[
     layer("shard", BRIDGE, BOTH),
     layer("server", SERVER, BOTH),
     // Knows the letters of `server`; no shard has ever heard of it.
-    layer("control", &["base", "config", "exit", "server"], &["weir_io"]),
+    layer("control", &["base", "config", "exit", "measure", "server"], &["weir_io"]),
     layer("node", UPSTAIRS, BOTH),
-    layer("cli", &["base", "broker", "commitlog", "config", "exit", "node"], BOTH),
+    layer("cli", &["base", "broker", "commitlog", "config", "exit", "measure", "node"], BOTH),
     layer("main", &[], &["weir"]),
     layer("lib", ALL, &[]),
 ];
