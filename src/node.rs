@@ -12,13 +12,13 @@ use std::time::Duration;
 use weir_io::mailbox::{self, Receiver, Sender};
 use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 
-use crate::broker::BrokerOptions;
+use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
-use crate::config::{Config, FlushDiskType, MemoryPlan};
-use crate::control::Control;
+use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
+use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
-use crate::shard::{OpenFault, Shard, ShardOptions, Voice};
+use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
+use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
 
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +30,8 @@ struct Plan {
     options: ShardOptions,
     listen: Vec<SocketAddr>,
     naming: Option<NamingPlan>,
+    /// Every configuration key and its value.
+    texts: Vec<(&'static str, String)>,
     stall_log_ms: u64,
     bounds: Bounds,
 }
@@ -48,9 +50,11 @@ enum Word {
     Ended(Result<(), Stop>),
 }
 
-/// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout.
-pub fn serve(config: Config) -> Result<(), Stop> {
+/// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout. `sources` are what
+/// `loaded` was read from: run-time changes are checked against them.
+pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     signal::block_termination();
+    let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
         Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display()))
@@ -60,8 +64,9 @@ pub fn serve(config: Config) -> Result<(), Stop> {
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
-    let plans = plan(&config, &data, shards, &memory)?;
-    let control = Control::bind(&config, PATIENCE)?;
+    let plans = plan(&loaded, &data, shards, &memory)?;
+    let settings = settings(loaded, sources, &data, shards)?;
+    let control = Control::bind(&config, PATIENCE)?.map(|c| c.with_settings(settings));
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
     let control = control.map(|control| control.start(&boxes)).transpose()?;
     let (words, heard) = mpsc::channel();
@@ -173,6 +178,7 @@ fn run_shard(
     }
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut server = Server::new(driver, shard, desk, post);
+    server.set_config_texts(plan.texts);
     server.set_stall_limit_ms(plan.stall_log_ms);
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
@@ -232,7 +238,8 @@ fn shard_dir(data: &Path, index: u16) -> PathBuf {
 }
 
 /// What every shard is told.
-fn plan(config: &Config, data: &Path, shards: u16, memory: &MemoryPlan) -> Result<Vec<Plan>, Stop> {
+fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Result<Vec<Plan>, Stop> {
+    let config = &loaded.config;
     let address = advertised(config)?;
     let host = cpu::host_name();
     let cores = cpu::allowed();
@@ -268,7 +275,8 @@ fn plan(config: &Config, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
                 reply_bytes: memory.replies as usize,
             };
             let stall_log_ms = config.stall_log_ms;
-            Plan { index, core, options, listen, naming, stall_log_ms, bounds }
+            let texts = loaded.texts();
+            Plan { index, core, options, listen, naming, stall_log_ms, texts, bounds }
         })
         .collect())
 }
@@ -282,15 +290,58 @@ fn shard_options(
 ) -> ShardOptions {
     ShardOptions {
         dir: shard_dir(data, index),
-        retention_age_ms: config.file_reserved_time_hours as i64 * 3_600_000,
-        retention_bytes: config.retention_per_shard(log.shards).unwrap_or(0),
-        delete_when: config.delete_when,
-        disk_clean_percent: config.disk_max_used_space_percent,
-        disk_full_percent: config.disk_space_warning_level_percent,
+        tuning: tuning(config, log.shards),
         index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
         quiet: false,
         log,
         broker,
+    }
+}
+
+/// What changes the configuration while the shards run.
+fn settings(loaded: Loaded, sources: Sources, data: &Path, shards: u16) -> Result<Settings, Stop> {
+    let path = data.join(Overrides::FILE);
+    let overrides = Overrides::new(sources, &loaded, path.display().to_string());
+    let (host, ip) = (cpu::host_name(), store_ip(&advertised(&loaded.config)?));
+    let retunes = move |loaded: &Loaded| {
+        let config = &loaded.config;
+        let retune = |index| Retune {
+            tuning: tuning(config, shards),
+            broker: broker_options(config, &host, index, shards, (ip, config.shard_port(index))),
+            texts: loaded.texts(),
+        };
+        (0..shards).map(retune).collect()
+    };
+    Ok(Settings::new(overrides, loaded, path, Box::new(retunes)))
+}
+
+/// What may change while the shards run.
+fn tuning(config: &Config, shards: u16) -> Tuning {
+    let admin_wait_ms = config.wait_time_in_admin_queue_ms;
+    let limit = |capacity, wait_ms| QueueLimit { capacity, wait_ms };
+    Tuning {
+        pressure: PressureLimits {
+            busy_ms: config.os_page_cache_busy_timeout_ms,
+            send_wait_ms: config.wait_time_in_send_queue_ms,
+            send_queue: config.send_queue_capacity,
+        },
+        sync_flush_timeout_ms: config.sync_flush_timeout_ms,
+        pulls: limit(config.pull_queue_capacity, config.wait_time_in_pull_queue_ms),
+        lite_pulls: limit(config.lite_pull_queue_capacity, config.wait_time_in_lite_pull_queue_ms),
+        queries: limit(config.query_queue_capacity, admin_wait_ms),
+        others: limit(config.admin_queue_capacity, admin_wait_ms),
+        disk: DiskMarks {
+            clean_percent: config.disk_max_used_space_percent,
+            forced_percent: config.disk_space_clean_forcibly_percent,
+            full_percent: config.disk_space_warning_level_percent,
+            forced_free_bytes: config.disk_free_clean_bytes,
+            full_free_bytes: config.disk_free_warning_bytes,
+            forced: config.clean_file_forcibly_enable,
+        },
+        retention_age_ms: config.file_reserved_time_hours as i64 * 3_600_000,
+        retention_bytes: config.retention_per_shard(shards).unwrap_or(0),
+        delete_when: config.delete_when,
+        flush_interval_ms: config.flush_interval_ms,
     }
 }
 

@@ -12,10 +12,9 @@ use std::time::Duration;
 use serde_json::Value;
 use weir::broker::BrokerOptions;
 use weir::commitlog::LogOptions;
-use weir::config::HourSet;
 use weir::measure::{Stage, Stages};
 use weir::server::{Figures, Letter, MAILBOX, PostOffice, Question, Reply, Server};
-use weir::shard::{Shard, ShardOptions};
+use weir::shard::{Shard, ShardOptions, Tuning};
 use weir_io::mailbox::{self, Sender};
 use weir_io::sim::{SimClient, World, WorldOptions};
 use weir_io::{Driver, Uring, UringOptions};
@@ -42,11 +41,7 @@ fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        retention_age_ms: i64::MAX / 2,
-        retention_bytes: 0,
-        delete_when: HourSet::default(),
-        disk_clean_percent: 99,
-        disk_full_percent: 100,
+        tuning: Tuning { flush_interval_ms: 500, ..Tuning::default() },
         quiet: true,
     }
 }

@@ -11,8 +11,7 @@ use std::process::{Command, Output};
 
 use weir::broker::{BrokerOptions, GroupConfig, Meta};
 use weir::commitlog::LogOptions;
-use weir::config::HourSet;
-use weir::shard::{Shard, ShardOptions};
+use weir::shard::{Shard, ShardOptions, Tuning};
 use weir_io::{Driver, Uring, UringOptions};
 
 const DIR: &str = "WEIR_POISON_TEST_DIR";
@@ -39,11 +38,7 @@ fn options(dir: &Path) -> ShardOptions {
         },
         broker: BrokerOptions::default(),
         index_memory_bytes: 4 * 1024 * 1024,
-        retention_age_ms: i64::MAX / 2,
-        retention_bytes: 0,
-        delete_when: HourSet::default(),
-        disk_clean_percent: 98,
-        disk_full_percent: 99,
+        tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         quiet: false,
     }
 }

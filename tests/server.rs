@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use weir::broker::BrokerOptions;
 use weir::commitlog::LogOptions;
-use weir::config::HourSet;
 use weir::server::{Bounds, Letter, MAILBOX, PostOffice, Server};
-use weir::shard::{Shard, ShardOptions};
+use weir::shard::{Shard, ShardOptions, Tuning};
 use weir_io::mailbox;
 use weir_io::sim::{Random, SimClient, Standing, World, WorldOptions};
 use weir_wire::code::{request, response};
@@ -40,11 +39,7 @@ fn options() -> ShardOptions {
         dir,
         broker: BrokerOptions { sync_flush: true, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        retention_age_ms: i64::MAX / 2,
-        retention_bytes: 0,
-        delete_when: HourSet::default(),
-        disk_clean_percent: 75,
-        disk_full_percent: 90,
+        tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         quiet: true,
     }
 }

@@ -11,8 +11,7 @@ use weir::broker::{
     TopicChange,
 };
 use weir::commitlog::LogOptions;
-use weir::config::HourSet;
-use weir::shard::{Answer, Fetch, OpenFault, Ready, Shard, ShardOptions, Taken, Waiter};
+use weir::shard::{Answer, Fetch, OpenFault, Ready, Shard, ShardOptions, Taken, Tuning, Waiter};
 use weir_io::sim::{World, WorldOptions};
 use weir_io::{Driver, Event};
 use weir_wire::frame::Codec;
@@ -40,11 +39,7 @@ fn options(sync_flush: bool) -> ShardOptions {
         },
         broker: BrokerOptions { sync_flush, young_bytes: 1 << 30, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        retention_age_ms: i64::MAX / 2,
-        retention_bytes: 0,
-        delete_when: HourSet::default(),
-        disk_clean_percent: 75,
-        disk_full_percent: 90,
+        tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         quiet: true,
     }
 }
@@ -88,7 +83,13 @@ impl Box1 {
 
     fn waiter(&mut self) -> Waiter {
         self.opaque += 1;
-        Waiter { connection: 1, opaque: self.opaque, codec: Codec::Json, oneway: false }
+        Waiter {
+            connection: 1,
+            opaque: self.opaque,
+            codec: Codec::Json,
+            oneway: false,
+            born_ns: self.driver.now_ns(),
+        }
     }
 
     fn create(&mut self, topic: &str) {
@@ -269,7 +270,8 @@ fn old_messages_are_read_back_from_disk_whole_and_in_order() {
 #[test]
 fn retention_by_size_raises_the_minimum_and_keeps_the_maximum() {
     let world = world(9);
-    let bounded = ShardOptions { retention_bytes: 8 * 1024 * 1024, ..options(true) };
+    let tuning = Tuning { retention_bytes: 8 * 1024 * 1024, ..options(true).tuning };
+    let bounded = ShardOptions { tuning, ..options(true) };
     let mut one = Box1::open(&world, bounded).unwrap();
     one.create("ring");
     for n in 0..900 {

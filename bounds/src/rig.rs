@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use weir::broker::BrokerOptions;
 use weir::commitlog::LogOptions;
-use weir::config::HourSet;
 use weir::server::{Letter, MAILBOX, PostOffice, Server};
-use weir::shard::{Shard, ShardOptions};
+use weir::shard::{Shard, ShardOptions, Tuning};
 use weir_io::heap::{self, Counts};
 use weir_io::mailbox::{self, Sender};
 use weir_io::{Driver, Uring, UringOptions};
@@ -39,11 +38,7 @@ pub(crate) fn options(dir: &Path, staging_name: &str, sync_flush: bool) -> Shard
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: weir::base::limits::INDEX_ARENA_DEFAULT,
-        retention_age_ms: i64::MAX / 2,
-        retention_bytes: 1024 * 1024 * 1024,
-        delete_when: HourSet::default(),
-        disk_clean_percent: 75,
-        disk_full_percent: 90,
+        tuning: Tuning { retention_bytes: 1024 * 1024 * 1024, ..Tuning::default() },
         quiet: true,
     }
 }

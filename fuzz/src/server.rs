@@ -11,9 +11,9 @@ use std::time::Duration;
 use weir::base::limits::{BLOCK_MAX, FRAME_MAX};
 use weir::broker::BrokerOptions;
 use weir::commitlog::LogOptions;
-use weir::config::{Config, HourSet};
+use weir::config::Config;
 use weir::server::{Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Server};
-use weir::shard::{Shard, ShardOptions};
+use weir::shard::{Shard, ShardOptions, Tuning};
 use weir_io::mailbox;
 use weir_io::sim::{Random, SimClient, World, WorldOptions};
 use weir_wire::code::request;
@@ -181,11 +181,7 @@ fn options() -> ShardOptions {
         dir,
         broker: BrokerOptions { max_message_size: BODY_MAX, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        retention_age_ms: i64::MAX / 2,
-        retention_bytes: 0,
-        delete_when: HourSet::default(),
-        disk_clean_percent: 75,
-        disk_full_percent: 90,
+        tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         quiet: true,
     }
 }

@@ -65,6 +65,15 @@ pub const SEND_BACKLOG_CLOSE: usize = 24 * 1024 * 1024;
 pub const SEND_BACKLOG_TOTAL: usize = 64 * 1024 * 1024;
 /// Replies that wait for one watermark, per shard.
 pub const PENDING_REPLIES_MAX: usize = 64 * 1024;
+/// A send that finds no room holds its connection unread for at most this.
+pub const SEND_HOLD_MS: u64 = 50;
+/// Requests of a shard that wait for the disk.
+pub const KEPT_MAX: usize = 4096;
+/// Bytes of the frames of these requests.
+pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// End of a segment that sends leave free while no next one can be made, so that offsets and
+/// deletions are still recorded on a full disk; at most a quarter of the segment.
+pub const LOG_RESERVE: u64 = 16 * 1024 * 1024;
 /// Buffers are trimmed to what they were used for this often, nanoseconds.
 pub const GIVE_BACK_EVERY_NS: u64 = 1_000_000_000;
 /// Events between two looks below which a shard counts as idle.

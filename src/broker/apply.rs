@@ -164,7 +164,13 @@ impl Broker {
             size,
         };
         self.newest_store_ms = self.newest_store_ms.max(entry.store_ms);
-        self.index_found(queue, offset, entry)
+        let applied = self.index_found(queue, offset, entry)?;
+        if matches!(applied, MessageApplied::Indexed | MessageApplied::Gap { .. })
+            && let Some(topic) = self.catalog.at_mut(index)
+        {
+            topic.stored.add(position, u64::from(size));
+        }
+        Ok(applied)
     }
 
     fn index_found(

@@ -1,10 +1,12 @@
 //! Topic attributes: the changes `mqadmin updateTopic -a` sends, and what each attribute may be.
 //!
 //! RocketMQ's own attributes are taken with the values weir has, and refused by name with those
-//! it does not have yet, so that no topic claims what it does not do. `flush.disk.type` is weir's.
+//! it does not have yet, so that no topic claims what it does not do. `flush.disk.type` and the
+//! quotas are weir's.
 //! Invariant: stored attributes are sorted by name, each name once.
 
 use super::options::FlushClass;
+use super::quota::{QUOTA_BYTES, QUOTA_MAX, QUOTA_MESSAGES, QUOTA_STORED};
 use super::reject::{Reject, code};
 
 /// The attribute that sets a topic's flush class.
@@ -74,10 +76,12 @@ fn check(name: &str, value: &str) -> Result<(), Reject> {
         "cleanup.policy" => (&["DELETE"], &["COMPACTION"]),
         "message.type" => (&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION"], &["MIXED"]),
         "reserve.time" => (&["-1"], &[]),
+        QUOTA_MESSAGES | QUOTA_BYTES | QUOTA_STORED => return check_quota(name, value),
         _ => {
             return Err(refuse(format!(
                 "unsupported key: {name}; supported are cleanup.policy, {FLUSH_ATTRIBUTE}, \
-                 message.type, queue.type and reserve.time"
+                 message.type, queue.type, {QUOTA_BYTES}, {QUOTA_MESSAGES}, {QUOTA_STORED} and \
+                 reserve.time"
             )));
         }
     };
@@ -93,6 +97,17 @@ fn check(name: &str, value: &str) -> Result<(), Reject> {
         "value is not in set: attribute {name} = {value} is {not_built}; use one of {}",
         allowed.join(", ")
     )))
+}
+
+/// A quota is a whole number; one that is not wanted is removed, not set to 0.
+fn check_quota(name: &str, value: &str) -> Result<(), Reject> {
+    match value.parse::<u64>() {
+        Ok(number) if (1..=QUOTA_MAX).contains(&number) => Ok(()),
+        _ => Err(refuse(format!(
+            "value is not in range: attribute {name} = {value}; use 1 to {QUOTA_MAX}, or remove it \
+             with -{name}"
+        ))),
+    }
 }
 
 fn refuse(remark: String) -> Reject {

@@ -10,6 +10,7 @@ use super::codec::Get;
 use super::group::GroupConfig;
 use super::names::{SYSTEM_GROUPS, TEMPLATE_TOPIC, is_send_forbidden};
 use super::options::{BrokerOptions, FlushClass, PERM_INHERIT, PERM_READ, PERM_WRITE};
+use super::quota::{Quota, Stored};
 use super::record::MetaError;
 use super::topic::{Origin, TopicConfig};
 use crate::base::map::Map;
@@ -63,6 +64,10 @@ pub struct Topic {
     pub(super) sendable: bool,
     /// Its queues by queue id; `None` until something is in it.
     pub(super) queues: Vec<Option<QueueId>>,
+    /// Its quotas, when its attributes set some.
+    pub(super) quota: Option<Box<Quota>>,
+    /// Its bytes in the log.
+    pub(super) stored: Stored,
 }
 
 impl Topic {
@@ -159,6 +164,12 @@ impl Catalog {
         if let Some(&index) = self.by_name.get(&config.name)
             && let Some(Some(topic)) = self.topics.get_mut(index as usize)
         {
+            if topic.config.attributes != config.attributes {
+                topic.quota = Quota::of(&config.attributes);
+            }
+            if topic.created != created {
+                topic.stored = Stored::default();
+            }
             topic.config = config;
             topic.created = created;
             topic.class = class;
@@ -166,7 +177,9 @@ impl Catalog {
         }
         let name = config.name.clone();
         let sendable = !is_send_forbidden(&name);
-        let topic = Some(Topic { config, created, class, sendable, queues: Vec::new() });
+        let quota = Quota::of(&config.attributes);
+        let (queues, stored) = (Vec::new(), Stored::default());
+        let topic = Some(Topic { config, created, class, sendable, queues, quota, stored });
         let index = match self.unused.pop() {
             Some(index) => {
                 self.topics[index as usize] = topic;

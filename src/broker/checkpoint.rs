@@ -9,6 +9,7 @@ use super::Broker;
 use super::catalog::DataVersion;
 use super::group::GroupConfig;
 use super::options::BrokerOptions;
+use super::quota::Stored;
 use super::record::OffsetEntry;
 use super::topic::{Origin, TopicConfig};
 use crate::base::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
@@ -23,6 +24,8 @@ pub struct TopicImage {
     pub created: u64,
     /// Queue id and queue handle of each queue that has one.
     pub queues: Vec<(u32, u32)>,
+    /// Its bytes in the log: width of a stretch in bits, and each stretch with its bytes.
+    pub stored: (u32, Vec<(u64, u64)>),
 }
 
 /// The offsets of one group in one topic in an image.
@@ -69,6 +72,7 @@ impl Broker {
                 .zip(&topic.queues)
                 .filter_map(|(id, queue)| queue.map(|queue| (id, queue.0)))
                 .collect(),
+            stored: topic.stored.image(),
         });
         let topics: Vec<TopicImage> = topics
             .filter(|topic| topic.config.origin != Origin::System || !topic.queues.is_empty())
@@ -146,6 +150,9 @@ impl Broker {
             }
         };
         let Some(topic) = self.catalog.at_mut(index) else { return Ok(()) };
+        let (bits, stretches) = &image.stored;
+        topic.stored =
+            Stored::restore(*bits, stretches).ok_or(RestoreFault::Inconsistent("stored bytes"))?;
         for (queue_id, handle) in &image.queues {
             let at = unowned.binary_search(handle);
             let (Ok(at), true) = (at, *queue_id < TOPIC_QUEUES_MAX) else {

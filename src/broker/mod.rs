@@ -22,9 +22,11 @@ mod names;
 mod offsets;
 mod options;
 mod parking;
+mod pressure;
 mod properties;
 mod publish;
 mod pull;
+mod quota;
 mod record;
 mod reject;
 mod scan;
@@ -56,11 +58,13 @@ pub use names::{
 pub use offsets::{Offsets, OffsetsFull};
 pub use options::{BrokerOptions, FlushClass, PERM_INHERIT, PERM_READ, PERM_WRITE, Watermarks};
 pub use parking::{ParkId, Parking, ParkingFull, PullTarget, ReplyTo};
+pub use pressure::{Load, PressureLimits, Reason, Ruling, Text, is_full, rule};
 pub use publish::{Admission, SendRequest, Verdict};
 pub use pull::{
     PULL_COMMIT, PULL_SUBSCRIPTION, PULL_SUSPEND, ParkTicket, PullPlan, PullReply, PullRequest,
     PullStep,
 };
+pub use quota::{QUOTA_BYTES, QUOTA_MESSAGES, QUOTA_STORED};
 pub use record::{
     BoundsEntry, META_MAGIC, META_RECORD_TARGET, META_VERSION, Meta, MetaError, OffsetEntry,
 };

@@ -74,6 +74,8 @@ pub enum Verdict {
     Create(Meta),
     /// Refuse it.
     Reject(Reject),
+    /// The index memory is full of entries that are not on disk yet; ask again later.
+    IndexFull,
 }
 
 /// A message that may be stored, and where. Valid until the next message is admitted.
@@ -175,6 +177,13 @@ impl Broker {
             self.index(admission, entry);
         }
         self.parking.mark_fresh(admission.queue, admission.class);
+        if let Some(topic) = self.catalog.at_mut(admission.topic) {
+            let len = u64::from(admission.len);
+            topic.stored.add(position, len);
+            if let Some(quota) = &mut topic.quota {
+                quota.take(u64::from(admission.count), len);
+            }
+        }
     }
 
     /// The UNIQ_KEY an admission was stored with, which its answer names: the sender's, unless it
@@ -219,7 +228,18 @@ impl Broker {
         } else {
             self.check_size(request, &asked, &place)?
         };
-        self.admission(&place, &asked, request.batch, size).map(Verdict::Admit)
+        self.check_quota(&place, size)?;
+        self.admission(&place, &asked, request.batch, size)
+    }
+
+    /// Refuses what is over the topic's quota; nothing is taken of it yet.
+    fn check_quota(&mut self, place: &Place, size: Size) -> Result<(), Reject> {
+        let (now_ms, min) = (self.now_ms, self.queues.trimmed_to());
+        let Some(topic) = self.catalog.at_mut(place.topic) else { return Ok(()) };
+        let Some(quota) = &mut topic.quota else { return Ok(()) };
+        let stored = topic.stored.bytes(min);
+        let cost = (u64::from(size.count), u64::from(size.len));
+        quota.check(&topic.config.name, cost, stored, now_ms)
     }
 
     fn check_permission(&self, topic: &str) -> Result<(), Reject> {
@@ -411,18 +431,10 @@ impl Broker {
         asked: &Asked<'_>,
         batch: bool,
         size: Size,
-    ) -> Result<Admission, Reject> {
+    ) -> Result<Verdict, Reject> {
         let queue = self.queue_of(place.topic, place.queue_id)?;
         if !self.queues.has_room(queue, size.count) {
-            return Err(Reject::new(
-                code::SYSTEM_BUSY,
-                format!(
-                    "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the index \
-                     memory of {} bytes is full of entries that are not on disk yet; send again, \
-                     and raise it if this lasts",
-                    self.queues.used_bytes()
-                ),
-            ));
+            return Ok(Verdict::IndexFull);
         }
         let ack = if asked.flush {
             FlushClass::Durable
@@ -435,7 +447,7 @@ impl Broker {
             self.uniq_counter = self.uniq_counter.wrapping_add(1);
             self.uniq_counter
         });
-        Ok(Admission {
+        Ok(Verdict::Admit(Admission {
             topic: place.topic,
             queue,
             queue_id: place.queue_id,
@@ -448,7 +460,7 @@ impl Broker {
             rewritten: asked.rewrite,
             uniq,
             key: asked.uniq_key.map_or(ShortKey::NONE, |key| ShortKey::new(key.raw())),
-        })
+        }))
     }
 
     /// A place in a topic for measuring: lengths do not depend on offsets.

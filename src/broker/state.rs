@@ -41,6 +41,7 @@ pub struct Broker {
     pub(super) wall_ms: i64,
     /// Records are missing from the fold, and no snapshot has told yet what is true.
     pub(super) lost: Option<super::lost::Lost>,
+    pub(super) now_ms: i64,
 }
 
 impl Broker {
@@ -63,9 +64,15 @@ impl Broker {
             guessed_topics: 0,
             wall_ms: 0,
             lost: None,
+            now_ms: 0,
         };
         broker.set_options(options);
         broker
+    }
+
+    /// Tells the time, monotonic milliseconds; quotas are counted by it.
+    pub fn set_now(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
     }
 
     /// The configuration.

@@ -6,6 +6,7 @@ mod consumers;
 mod liveness;
 mod publish;
 mod pull;
+mod quota;
 mod recovery;
 
 use std::collections::BTreeMap;
@@ -97,6 +98,7 @@ impl World {
                     self.change(&meta);
                 }
                 Verdict::Reject(reject) => return Err(reject),
+                Verdict::IndexFull => panic!("the index memory is full"),
             }
         }
         panic!("a change that was made is asked for again")

@@ -95,6 +95,44 @@ pub struct Serve {
 pub enum ConfigCommand {
     /// Check a configuration and print every value with where it came from
     Check(Serve),
+    /// Print what a running broker goes by: every key, or one
+    Get(ConfigGet),
+    /// Change a key of a running broker, and keep the change over restarts
+    Set(ConfigSet),
+    /// Take an earlier `set` back
+    Unset(ConfigUnset),
+}
+
+/// `weir config get`.
+#[derive(Args, Debug)]
+pub struct ConfigGet {
+    /// Key; all without it
+    pub key: Option<String>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `weir config set`.
+#[derive(Args, Debug)]
+pub struct ConfigSet {
+    /// Key, one of those that config.md marks "while it runs"
+    pub key: String,
+    /// Value, as after --set
+    pub value: String,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `weir config unset`.
+#[derive(Args, Debug)]
+pub struct ConfigUnset {
+    /// Key
+    pub key: String,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
 }
 
 /// Where the name server is, and how long to wait for an answer.

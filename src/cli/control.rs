@@ -34,7 +34,19 @@ impl Control {
 
     /// GETs `path` (with its leading slash): the HTTP status and the JSON that came.
     pub(super) fn get(&self, path: &str) -> Result<(u16, Value), Stop> {
-        let answer = self.agent.get(format!("http://{}{path}", self.address)).call();
+        self.read(self.agent.get(format!("http://{}{path}", self.address)).call())
+    }
+
+    /// POSTs a JSON value to `path`: the HTTP status and the JSON that came.
+    pub(super) fn post(&self, path: &str, value: &Value) -> Result<(u16, Value), Stop> {
+        let request = self.agent.post(format!("http://{}{path}", self.address));
+        self.read(request.content_type("application/json").send(value.to_string()))
+    }
+
+    fn read(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<(u16, Value), Stop> {
         let mut answer = answer.map_err(|error| self.unreachable(&error))?;
         let status = answer.status().as_u16();
         let body = answer

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args::{Command, ConfigCommand, Weir};
+use super::args::{Command, Weir};
 use super::output::Output;
 use super::{config, consume, inspect, latency, produce, serve, status, topic};
 use crate::exit::Stop;
@@ -34,8 +34,8 @@ fn run(command: Command, out: &mut Output) -> Result<(), Stop> {
         Command::Produce(args) => produce::run(&args, out),
         Command::Consume(args) => consume::run(&args, out),
         Command::Status(args) => status::run(&args, out),
+        Command::Config(command) => config::run(&command, out),
         Command::Latency(args) => latency::run(&args, out),
-        Command::Config(ConfigCommand::Check(args)) => config::check(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
     }
 }

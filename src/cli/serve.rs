@@ -11,7 +11,7 @@ use crate::exit::Stop;
 
 /// Runs until the node stops.
 pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
-    let loaded = config::read(args)?;
+    let (loaded, sources) = config::read(args)?;
     for notice in loaded.notices() {
         out.notice(&notice);
     }
@@ -23,5 +23,5 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
         };
         hello::start(SocketAddr::new(host, port).to_string(), out.is_json());
     }
-    crate::node::serve(loaded.config)
+    crate::node::serve(loaded, sources)
 }

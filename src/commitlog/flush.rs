@@ -65,8 +65,6 @@ pub(crate) struct Flush {
     wanted: u64,
     /// The first block of this generation is on the device.
     pub(crate) first_durable: bool,
-    /// When the oldest write in the air was submitted, nanoseconds; 0 when none is.
-    pub(crate) oldest_ns: u64,
     /// Everything below was submitted, the last of it then (nanoseconds).
     launched: (u64, u64),
     ops: Vec<DeviceOp>,
@@ -84,7 +82,6 @@ impl Flush {
             began_ns: 0,
             wanted: 0,
             first_durable: false,
-            oldest_ns: 0,
             launched: (0, 0),
             ops: Vec::with_capacity(OPS_MAX),
             bytes: (0, 0),
@@ -104,9 +101,14 @@ impl Log {
         self.flush.wanted = self.flush.wanted.max(position);
     }
 
-    /// Age of the oldest write the device has not taken, nanoseconds.
+    /// Age of the oldest append that the device has not taken, nanoseconds; 0 when it took all.
     pub fn device_age_ns(&self, now_ns: u64) -> u64 {
-        if self.flights.is_empty() { 0 } else { now_ns.saturating_sub(self.flush.oldest_ns) }
+        self.staging.oldest_ns().map_or(0, |since_ns| now_ns.saturating_sub(since_ns))
+    }
+
+    /// Age of the flush in the air, nanoseconds; 0 when none is.
+    pub fn flush_age_ns(&self, now_ns: u64) -> u64 {
+        if self.flush.syncing.is_none() { 0 } else { now_ns.saturating_sub(self.flush.began_ns) }
     }
 
     /// Position below which everything was submitted to the device, and when the last of it was
@@ -165,9 +167,6 @@ impl Log {
         let source = Source::Slice(self.staging.slice(run.ring, run.len));
         driver.write(segment.file, run.offset, source, durable, token(KIND_WRITE, id));
         let since_ns = driver.now_ns();
-        if self.flights.is_empty() {
-            self.flush.oldest_ns = since_ns;
-        }
         self.flush.launched = (run.end, since_ns);
         self.flush.bytes.0 += run.len as u64;
         self.flush.note(DeviceOp::Submitted(run.len));
@@ -254,7 +253,6 @@ impl Log {
             let Some(flight) = self.flights.pop_front() else { break };
             self.staging.landed(flight.blocks);
             self.written = flight.end;
-            self.flush.oldest_ns = driver.now_ns();
         }
         if self.options.sync_flush || !self.flush.first_durable {
             self.marks.durable = self.written;

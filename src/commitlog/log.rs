@@ -98,6 +98,16 @@ pub struct Log {
 }
 
 impl Log {
+    /// Sets the time of the turn, monotonic nanoseconds: records appended now are as old as that.
+    pub fn begin_turn(&mut self, now_ns: u64) {
+        self.staging.now_ns = now_ns;
+    }
+
+    /// Changes how often the device is flushed at least (`flushIntervalCommitLog`), milliseconds.
+    pub fn set_flush_interval(&mut self, flush_interval_ms: u64) {
+        self.options.flush_interval_ms = flush_interval_ms;
+    }
+
     /// How far each promise holds.
     pub fn watermarks(&self) -> Watermarks {
         self.marks

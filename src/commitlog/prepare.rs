@@ -38,6 +38,8 @@ pub(crate) struct Prepare {
     syncing: bool,
     zeros: Option<Buf>,
     failed: Option<Errno>,
+    /// A failed preparation is to be tried again.
+    retry: bool,
 }
 
 impl Prepare {
@@ -51,6 +53,7 @@ impl Prepare {
             syncing: false,
             zeros: None,
             failed: None,
+            retry: false,
         }
     }
 
@@ -76,9 +79,11 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the open road can take a record of `len` bytes (the disk may be full).
-    pub fn road_blocked(&self, len: usize) -> Option<Errno> {
-        let need = super::block::disk_len(len) as u64;
+    /// Whether the open road can take a record of `len` bytes and `reserve` bytes beyond it: why
+    /// not, when there is no next segment and none could be made (the disk may be full).
+    pub fn road_blocked(&self, len: usize, reserve: u64) -> Option<Errno> {
+        let reserve = reserve.min(self.options.segment_bytes / 4);
+        let need = super::block::disk_len(len) as u64 + reserve;
         let here = self.segments.back().is_some_and(|s| {
             let open = self.staging.open_block().map_or(0, |b| b.span as u64);
             s.map.end_offset + open + need <= s.size
@@ -87,6 +92,7 @@ impl Log {
     }
 
     fn make_next(&mut self, driver: &mut Driver) {
+        self.prepare.retry = false;
         let number = self.active_segment() + 1;
         let made = match self.prepare.spare.pop() {
             Some((old, file, size)) => self.reuse(driver, old, file, size, number),
@@ -179,7 +185,8 @@ impl Log {
         if road < ahead.min(left) {
             return self.zero_step(driver, true);
         }
-        if left < ahead && self.prepare.next.is_none() && self.prepare.failed.is_none() {
+        let may_try = self.prepare.failed.is_none() || self.prepare.retry;
+        if left < ahead && self.prepare.next.is_none() && may_try {
             return self.make_next(driver);
         }
         let next_road = self.prepare.next.as_ref().map_or(u64::MAX, |next| next.prepared);
@@ -259,7 +266,7 @@ impl Log {
 
     /// Lets a failed preparation be tried again (space may have come back).
     pub fn retry_road(&mut self) {
-        self.prepare.failed = None;
+        self.prepare.retry = true;
     }
 }
 

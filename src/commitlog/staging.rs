@@ -56,6 +56,8 @@ pub(crate) struct Staged {
     pub offset: u64,
     /// Where it stands.
     pub stage: Stage,
+    /// When its first record was appended, monotonic nanoseconds.
+    pub opened_ns: u64,
 }
 
 impl Staged {
@@ -75,6 +77,8 @@ pub(crate) struct Staging {
     /// The first `written` blocks are on the device, in order.
     written: usize,
     blocks: VecDeque<Staged>,
+    /// Time of this turn, monotonic nanoseconds.
+    pub(crate) now_ns: u64,
 }
 
 impl Staging {
@@ -83,7 +87,7 @@ impl Staging {
         let ring_len = region.len() - CONTROL;
         assert!(ring_len.is_multiple_of(BLOCK_ALIGN) && ring_len >= 4 * BLOCK_MAX);
         let blocks = VecDeque::with_capacity(ring_len / BLOCK_ALIGN + 1);
-        Staging { region, ring_len, head: 0, written: 0, blocks }
+        Staging { region, ring_len, head: 0, written: 0, blocks, now_ns: 0 }
     }
 
     /// Writes a fresh control page: the ring is empty at logical position `at`.
@@ -139,6 +143,11 @@ impl Staging {
         }
     }
 
+    /// When the oldest record was appended that the device has not taken.
+    pub(crate) fn oldest_ns(&self) -> Option<u64> {
+        self.blocks.get(self.written).map(|block| block.opened_ns)
+    }
+
     /// Bytes of the ring.
     pub(crate) fn capacity(&self) -> usize {
         self.ring_len
@@ -179,6 +188,7 @@ impl Staging {
             segment: header.segment,
             offset: u64::from(header.place) * BLOCK_ALIGN as u64,
             stage: Stage::Open,
+            opened_ns: self.now_ns,
         });
         self.put_u64(32, at as u64);
         self.put_u64(40, header.start);

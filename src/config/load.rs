@@ -1,4 +1,5 @@
-//! From texts to a checked [`Config`]: defaults, then the TOML file, then `--set`, the last wins.
+//! From texts to a checked [`Config`]: defaults, then the TOML file, then what `weir config set`
+//! wrote, then `--set`; the last wins.
 //!
 //! It reports every fault it finds, not only the first, each with its place. It never opens the
 //! file (the caller hands the text in) and never starts with a key it did not understand.
@@ -9,14 +10,16 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::kind::Value;
-use super::table::{Config, EXPLAINED, KNOBS, Knob, NOT_YET};
+use super::table::{Config, EXPLAINED, KNOBS, Knob, LIVE, NOT_YET};
 
 /// Where the values come from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The TOML file: its path, for messages, and its text.
     pub file: Option<(String, String)>,
-    /// `key=value` texts of `--set`, in order.
+    /// What `weir config set` wrote: the path of that file and its text. Wins over the file.
+    pub overrides: Option<(String, String)>,
+    /// `key=value` texts of `--set`, in order. Win over both.
     pub sets: Vec<String>,
     /// `--data`: wins over `storePathRootDir`.
     pub data: Option<String>,
@@ -34,6 +37,13 @@ pub enum Origin {
         /// Line, counted from 1.
         line: usize,
     },
+    /// A line of what `weir config set` wrote.
+    Override {
+        /// Path of that file.
+        path: String,
+        /// Line, counted from 1.
+        line: usize,
+    },
     /// The command line; the option as it was given.
     CommandLine(String),
 }
@@ -43,6 +53,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Default => f.write_str("default"),
             Origin::File { path, line } => write!(f, "{path}:{line}"),
+            Origin::Override { path, line } => write!(f, "{path}:{line}, by weir config set"),
             Origin::CommandLine(option) => f.write_str(option),
         }
     }
@@ -81,16 +92,42 @@ pub struct Loaded {
     pub config: Config,
     /// The same as texts with their origins, in the order of the manual.
     pub settings: Vec<Setting>,
+    /// Values that `weir config set` wrote and a `--set` of the command line hides.
+    pub hidden: Vec<Setting>,
 }
 
 impl Loaded {
-    /// One line for each knob that was set and has no effect yet.
+    /// One line for each knob that was set and has no effect yet, that cannot do what it is for,
+    /// or that the command line hides.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
-        let set = |row: &&Setting| row.from != Origin::Default && NOT_YET.contains(&row.key);
-        let line = |row: &Setting| format!("{}: {} has no effect yet", row.from, row.key);
-        self.settings.iter().filter(set).map(line).collect()
+        let set: Vec<&Setting> =
+            self.settings.iter().filter(|row| row.from != Origin::Default).collect();
+        let unused = set.iter().filter(|row| NOT_YET.contains(&row.key));
+        let mut lines: Vec<String> =
+            unused.map(|row| format!("{}: {} has no effect yet", row.from, row.key)).collect();
+        for (key, why) in self.config.doubts() {
+            if let Some(row) = set.iter().find(|row| row.key == key) {
+                lines.push(format!("{}: {key} = {}: {why}", row.from, row.text));
+            }
+        }
+        lines.extend(self.hidden.iter().map(|row| {
+            format!("{}: {} = {} is hidden by the command line", row.from, row.key, row.text)
+        }));
+        lines
     }
+
+    /// Every key and its value as text, in the order of the manual.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(&'static str, String)> {
+        self.settings.iter().map(|row| (row.key, row.text.clone())).collect()
+    }
+}
+
+/// Whether `weir config set` changes a key while the broker runs.
+#[must_use]
+pub fn is_live(key: &str) -> bool {
+    LIVE.contains(&key)
 }
 
 /// Reads the sources. On refusal: every fault, file order first, then the command line's.
@@ -98,6 +135,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Refusal>> {
     let mut draft = Draft::defaults();
     if let Some((path, text)) = &sources.file {
         draft.read_file(path, text);
+    }
+    if let Some((path, text)) = &sources.overrides {
+        draft.read_overrides(path, text);
     }
     for set in &sources.sets {
         draft.read_set(set);
@@ -120,12 +160,18 @@ impl Default for Config {
 struct Draft {
     values: Vec<Value>,
     settings: Vec<Setting>,
+    hidden: Vec<Setting>,
     refusals: Vec<Refusal>,
 }
 
 impl Draft {
     fn defaults() -> Draft {
-        let mut draft = Draft { values: Vec::new(), settings: Vec::new(), refusals: Vec::new() };
+        let mut draft = Draft {
+            values: Vec::new(),
+            settings: Vec::new(),
+            hidden: Vec::new(),
+            refusals: Vec::new(),
+        };
         for knob in KNOBS {
             draft.values.push(Value::Auto);
             draft.settings.push(Setting {
@@ -144,6 +190,17 @@ impl Draft {
 
     fn read_file(&mut self, path: &str, text: &str) {
         let at = |offset: usize| Origin::File { path: path.to_owned(), line: line(text, offset) };
+        self.read_toml(text, at, false);
+    }
+
+    /// What `weir config set` wrote: as the file, for keys that may change while it runs.
+    fn read_overrides(&mut self, path: &str, text: &str) {
+        let at =
+            |offset: usize| Origin::Override { path: path.to_owned(), line: line(text, offset) };
+        self.read_toml(text, at, true);
+    }
+
+    fn read_toml(&mut self, text: &str, at: impl Fn(usize) -> Origin, live: bool) {
         let table = match DeTable::parse(text) {
             Ok(table) => table,
             Err(error) => {
@@ -160,6 +217,10 @@ impl Draft {
         rows.sort_by_key(|(_, _, offset)| *offset);
         for (key, value, offset) in rows {
             match toml_text(value.get_ref()) {
+                Some(_) if live && !is_live(key) => self.refuse(
+                    at(offset),
+                    format!("`{key}` cannot be changed by weir config set; remove the line"),
+                ),
                 Some(value) => self.put(key, &value, at(offset)),
                 None => self.refuse(
                     at(offset),
@@ -190,6 +251,11 @@ impl Draft {
         };
         match value {
             Some(value) => {
+                let before = &self.settings[row];
+                let by_line = matches!(at, Origin::CommandLine(_));
+                if by_line && matches!(before.from, Origin::Override { .. }) {
+                    self.hidden.push(before.clone());
+                }
                 self.values[row] = value;
                 self.settings[row] = Setting { key: knob.key, text: text.to_owned(), from: at };
             }
@@ -202,14 +268,11 @@ impl Draft {
     }
 
     fn unknown(&mut self, key: &str, text: &str, at: Origin) {
-        if let Some(row) = EXPLAINED.iter().find(|row| row.key == key) {
-            if row.same != Some(text) {
-                self.refuse(at, format!("{key}: {}; remove the key", row.instead));
-            }
-            return;
+        let same = EXPLAINED.iter().find(|row| row.key == key).and_then(|row| row.same);
+        match known(key) {
+            Err(why) if same != Some(text) => self.refuse(at, why),
+            _ => {}
         }
-        let nearest = nearest(key).map_or("", |knob| knob.key);
-        self.refuse(at, format!("unknown key `{key}`; the nearest is `{nearest}`"));
     }
 
     fn finish(mut self) -> Result<Loaded, Vec<Refusal>> {
@@ -222,11 +285,23 @@ impl Draft {
             }
         }
         if self.refusals.is_empty() {
-            Ok(Loaded { config, settings: self.settings })
+            Ok(Loaded { config, settings: self.settings, hidden: self.hidden })
         } else {
             Err(self.refusals)
         }
     }
+}
+
+/// The knob called `key`, or why there is none.
+pub(super) fn known(key: &str) -> Result<&'static str, String> {
+    if let Some(knob) = KNOBS.iter().find(|knob| knob.key == key) {
+        return Ok(knob.key);
+    }
+    if let Some(row) = EXPLAINED.iter().find(|row| row.key == key) {
+        return Err(format!("{key}: {}; remove the key", row.instead));
+    }
+    let nearest = nearest(key).map_or("", |knob| knob.key);
+    Err(format!("unknown key `{key}`; the nearest is `{nearest}`"))
 }
 
 /// The knob whose name is nearest to `key`, case aside.

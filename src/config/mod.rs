@@ -10,6 +10,7 @@
 mod kind;
 mod load;
 mod memory;
+mod overrides;
 mod reference;
 mod relations;
 mod table;
@@ -18,7 +19,8 @@ mod table;
 mod tests;
 
 pub use kind::{FlushDiskType, HourSet};
-pub use load::{Loaded, Origin, Refusal, Setting, Sources, load};
+pub use load::{Loaded, Origin, Refusal, Setting, Sources, is_live, load};
 pub use memory::MemoryPlan;
+pub use overrides::Overrides;
 pub use reference::reference;
 pub use table::{Config, PORT_STEP, SHARDS_MAX};

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::table::{EXPLAINED, KNOBS, Knob};
+use super::table::{EXPLAINED, KNOBS, Knob, LIVE};
 
 const HEAD: &str = "\
 # Configuration
@@ -17,7 +17,13 @@ weir needs no configuration. To change something, write a TOML file and start wi
 Keys stand at the top of the file, without sections. Names are RocketMQ's where RocketMQ has the
 key; weir's own say so. Sizes are bytes, or a number with KiB, MiB, GiB or TiB. An unknown key or a
 value outside its range refuses to start. `weir config check` shows every value and where it came
-from. Everything is read once, at start.
+from, and what a value cannot do.
+
+Everything is read at start. Keys marked \"while it runs\" can be changed later with
+`weir config set KEY VALUE`, through the control port and from this machine only; `weir config unset
+KEY` takes it back. Such a change is checked like a start with it, is in force on every shard before
+the command ends, and is kept in `overrides.toml` in the data directory, so that it survives a
+restart. The order: `--set` wins over `overrides.toml`, that over the file, that over the default.
 ";
 
 /// The whole of `docs/config.md`.
@@ -50,6 +56,9 @@ fn row(out: &mut String, knob: &Knob) {
         let _ = writeln!(out, "{}", line.trim());
     }
     let _ = write!(out, "\n- allowed: {}\n", knob.kind.allowed());
+    if LIVE.contains(&knob.key) {
+        out.push_str("- while it runs: `weir config set`\n");
+    }
     match knob.auto {
         Some(auto) => {
             let _ = writeln!(out, "- default: `auto`, that is {auto}");

@@ -4,10 +4,16 @@
 //! an argument. Ranges of single knobs are the table's business, not this file's.
 
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
-use crate::base::limits::{BLOCK_ALIGN, BLOCK_MAX, RECORD_OVERHEAD_MAX, STAGING_DEFAULT};
+use crate::base::limits::{
+    BLOCK_ALIGN, BLOCK_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX, STAGING_DEFAULT,
+};
 
 /// The control port lies this far below `listenPort`: under shard 0's old VIP port.
 const CONTROL_BELOW: u16 = 11;
+/// `sendMsgTimeout` of stock producers.
+const CLIENT_TIMEOUT_MS: u64 = 3000;
+/// RocketMQ's default of `syncFlushTimeout`: known to be beyond it, and accepted.
+const SYNC_FLUSH_TIMEOUT_MS: u64 = 5000;
 const SEGMENT_MIN: u64 = 64 * 1024 * 1024;
 const SEGMENT_MAX: u64 = 1024 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
@@ -111,6 +117,43 @@ impl Config {
     #[must_use]
     pub fn largest_record(&self) -> u64 {
         self.max_message_size_bytes + RECORD_OVERHEAD_MAX as u64
+    }
+
+    /// Values that are allowed and cannot do what they are for: the key and why. RocketMQ's own
+    /// defaults are never among them, since only keys that were set are looked up here.
+    pub(super) fn doubts(&self) -> Vec<(&'static str, String)> {
+        let late = |key, value_ms: u64| {
+            (value_ms >= CLIENT_TIMEOUT_MS && value_ms != SYNC_FLUSH_TIMEOUT_MS).then(|| {
+                let why = format!(
+                    "stock producers give up after {CLIENT_TIMEOUT_MS} ms (sendMsgTimeout), so \
+                     nobody hears an answer that comes after that"
+                );
+                (key, why)
+            })
+        };
+        let mut found: Vec<(&'static str, String)> = [
+            late("waitTimeMillsInSendQueue", self.wait_time_in_send_queue_ms),
+            late("osPageCacheBusyTimeOutMills", self.os_page_cache_busy_timeout_ms),
+            late("syncFlushTimeout", self.sync_flush_timeout_ms),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if self.send_queue_capacity > PENDING_REPLIES_MAX as u64 {
+            let why = format!("no more than {PENDING_REPLIES_MAX} have effect");
+            found.push(("sendThreadPoolQueueCapacity", why));
+        }
+        if self.disk_space_clean_forcibly_percent > self.disk_space_warning_level_percent {
+            let why = "above diskSpaceWarningLevelRatio: deletion begins there already";
+            found.push(("diskSpaceCleanForciblyRatio", why.into()));
+        }
+        if self.disk_free_warning_bytes > self.disk_free_clean_bytes
+            && self.disk_free_clean_bytes > 0
+        {
+            let why = "below diskFreeWarning: deletion begins there already";
+            found.push(("diskFreeClean", why.into()));
+        }
+        found
     }
 
     /// Combinations that cannot work: the key at fault and what to do about it.

@@ -163,9 +163,9 @@ knobs! {
         flushIntervalCommitLog => flush_interval_ms:
             Kind::Number { low: 1, high: 60_000, unit: "ms" },
             default "500", as u64_of -> u64;
-        /// `SYNC_FLUSH`: RocketMQ answers FLUSH_DISK_TIMEOUT after this, which clients take for
-        /// "stored". Not yet: the key is checked, a line at start says so, and the answer waits
-        /// as long as the device takes.
+        /// A send that waits for the device is answered FLUSH_DISK_TIMEOUT after this: stored, not
+        /// yet known to survive a power cut. Clients count it as sent, with a status of its own.
+        /// After a failed write it is never given. See durability.md.
         syncFlushTimeout => sync_flush_timeout_ms:
             Kind::Number { low: 100, high: 600_000, unit: "ms" },
             default "5000", as u64_of -> u64;
@@ -204,6 +204,52 @@ knobs! {
             Kind::Number { low: 1, high: 60_000, unit: "ms" },
             default "1000", as u64_of -> u64;
     }
+    "Back-pressure" {
+        /// A shard that is half full is busy while the oldest append that the device has not
+        /// taken is older than this ("page cache" is RocketMQ's word for it): sends are refused.
+        /// See backpressure.md.
+        osPageCacheBusyTimeOutMills => os_page_cache_busy_timeout_ms:
+            Kind::Number { low: 10, high: 600_000, unit: "ms" },
+            default "1000", as u64_of -> u64;
+        /// A send that waited longer than this for its turn is refused while its shard is half
+        /// full; a send that needs the device is refused when its turn there is further away.
+        waitTimeMillsInSendQueue => wait_time_in_send_queue_ms:
+            Kind::Number { low: 1, high: 600_000, unit: "ms" },
+            default "200", as u64_of -> u64;
+        /// Sends of one shard that are stored and wait for their answer. Never more than 65536.
+        sendThreadPoolQueueCapacity => send_queue_capacity:
+            Kind::Number { low: 1, high: 10_000_000, unit: "" },
+            default "10000", as u64_of -> u64;
+        /// A pull that waits longer than this for the disk is refused; the client asks again.
+        waitTimeMillsInPullQueue => wait_time_in_pull_queue_ms:
+            Kind::Number { low: 10, high: 600_000, unit: "ms" },
+            default "5000", as u64_of -> u64;
+        /// Pulls of one shard that wait for the disk. Never more than 4096 requests of any kind.
+        pullThreadPoolQueueCapacity => pull_queue_capacity:
+            Kind::Number { low: 1, high: 10_000_000, unit: "" },
+            default "100000", as u64_of -> u64;
+        /// As `waitTimeMillsInPullQueue`, for LITE_PULL_MESSAGE.
+        waitTimeMillsInLitePullQueue => wait_time_in_lite_pull_queue_ms:
+            Kind::Number { low: 10, high: 600_000, unit: "ms" },
+            default "5000", as u64_of -> u64;
+        /// As `pullThreadPoolQueueCapacity`, for LITE_PULL_MESSAGE.
+        litePullThreadPoolQueueCapacity => lite_pull_queue_capacity:
+            Kind::Number { low: 1, high: 10_000_000, unit: "" },
+            default "100000", as u64_of -> u64;
+        /// Queries (message by id) of one shard that wait for the disk.
+        queryThreadPoolQueueCapacity => query_queue_capacity:
+            Kind::Number { low: 1, high: 10_000_000, unit: "" },
+            default "20000", as u64_of -> u64;
+        /// Other requests (offset by time, earliest store time) of one shard that wait for the
+        /// disk.
+        adminBrokerThreadPoolQueueCapacity => admin_queue_capacity:
+            Kind::Number { low: 1, high: 10_000_000, unit: "" },
+            default "10000", as u64_of -> u64;
+        /// A query or other request that waits longer than this for the disk is refused.
+        waitTimeMillsInAdminBrokerQueue => wait_time_in_admin_queue_ms:
+            Kind::Number { low: 10, high: 600_000, unit: "ms" },
+            default "5000", as u64_of -> u64;
+    }
     "Disk" {
         /// Data directory; `--data` says the same.
         storePathRootDir => store_path_root_dir: Kind::Folder,
@@ -230,7 +276,26 @@ knobs! {
         diskMaxUsedSpaceRatio => disk_max_used_space_percent:
             Kind::Number { low: 10, high: 95, unit: "percent" },
             default "75", as u32_of -> u32;
-        /// Disk fuller than this: sends are refused (SERVICE_NOT_AVAILABLE), reads go on.
+        /// Disk fuller than this: the oldest segments are deleted whatever their age.
+        diskSpaceCleanForciblyRatio => disk_space_clean_forcibly_percent:
+            Kind::Number { low: 30, high: 99, unit: "percent" },
+            default "85", as u32_of -> u32;
+        /// Whether `diskSpaceCleanForciblyRatio` and `diskFreeClean` delete anything. If not, only
+        /// age and `retentionSize` do, and a disk that is full stays so until someone makes room.
+        cleanFileForciblyEnable => clean_file_forcibly_enable: Kind::Flag,
+            default "true", as flag -> bool;
+        /// Less free space than this counts as `diskSpaceCleanForciblyRatio` reached; 0: only the
+        /// ratio counts. A weir key.
+        diskFreeClean => disk_free_clean_bytes:
+            Kind::Bytes { low: MIB, high: 1024 * TIB, zero: true },
+            default "0", as u64_of -> u64;
+        /// Less free space than this counts as `diskSpaceWarningLevelRatio` reached; 0: only the
+        /// ratio counts. A weir key.
+        diskFreeWarning => disk_free_warning_bytes:
+            Kind::Bytes { low: MIB, high: 1024 * TIB, zero: true },
+            default "0", as u64_of -> u64;
+        /// Disk fuller than this: sends are refused (SERVICE_NOT_AVAILABLE), reads, deletions and
+        /// offsets go on, and sends are taken again when there is room.
         diskSpaceWarningLevelRatio => disk_space_warning_level_percent:
             Kind::Number { low: 35, high: 99, unit: "percent" },
             default "90", as u32_of -> u32;
@@ -238,7 +303,39 @@ knobs! {
 }
 
 /// Knobs that are checked and have no effect yet; setting one is answered with a line at start.
-pub(super) static NOT_YET: &[&str] = &["namesrvAddr", "syncFlushTimeout"];
+pub(super) static NOT_YET: &[&str] = &["namesrvAddr"];
+
+/// Knobs that `weir config set` changes while the broker runs; the others are read at start.
+pub(super) static LIVE: &[&str] = &[
+    "adminBrokerThreadPoolQueueCapacity",
+    "autoCreateSubscriptionGroup",
+    "brokerPermission",
+    "cleanFileForciblyEnable",
+    "deleteWhen",
+    "diskFreeClean",
+    "diskFreeWarning",
+    "diskMaxUsedSpaceRatio",
+    "diskSpaceCleanForciblyRatio",
+    "diskSpaceWarningLevelRatio",
+    "fileReservedTime",
+    "flushIntervalCommitLog",
+    "litePullThreadPoolQueueCapacity",
+    "longPollingEnable",
+    "osPageCacheBusyTimeOutMills",
+    "pullThreadPoolQueueCapacity",
+    "queryThreadPoolQueueCapacity",
+    "retentionSize",
+    "sendThreadPoolQueueCapacity",
+    "shortPollingTimeMills",
+    "syncFlushTimeout",
+    "waitTimeMillsInAdminBrokerQueue",
+    "waitTimeMillsInLitePullQueue",
+    "waitTimeMillsInPullQueue",
+    "waitTimeMillsInSendQueue",
+];
+
+/// Why a queue of RocketMQ's has no bound to set here.
+const NO_QUEUE: &str = "such requests are handled in the turn they arrive, none waits in a queue";
 
 /// RocketMQ keys that are known and deliberately not knobs.
 pub(super) static EXPLAINED: &[Explained] = &[
@@ -299,20 +396,28 @@ pub(super) static EXPLAINED: &[Explained] = &[
         same: None,
         instead: "there are no thread pools, one core runs one shard: see shards",
     },
+    Explained { key: "waitTimeMillsInHeartbeatQueue", same: Some("31000"), instead: NO_QUEUE },
+    Explained { key: "heartbeatThreadPoolQueueCapacity", same: Some("50000"), instead: NO_QUEUE },
     Explained {
-        key: "osPageCacheBusyTimeOutMills",
-        same: None,
-        instead: "busy answers have fixed bounds for now",
+        key: "clientManagerThreadPoolQueueCapacity",
+        same: Some("1000000"),
+        instead: NO_QUEUE,
     },
     Explained {
-        key: "waitTimeMillsInSendQueue",
-        same: None,
-        instead: "busy answers have fixed bounds for now",
+        key: "consumerManagerThreadPoolQueueCapacity",
+        same: Some("1000000"),
+        instead: NO_QUEUE,
     },
     Explained {
-        key: "sendThreadPoolQueueCapacity",
-        same: None,
-        instead: "busy answers have fixed bounds for now",
+        key: "loadBalanceThreadPoolQueueCapacity",
+        same: Some("100000"),
+        instead: NO_QUEUE,
+    },
+    Explained { key: "putThreadPoolQueueCapacity", same: Some("10000"), instead: NO_QUEUE },
+    Explained {
+        key: "brokerFastFailureEnable",
+        same: Some("true"),
+        instead: "a request that cannot be served in time is always refused at once",
     },
 ];
 

@@ -55,6 +55,7 @@ fn set_wins_over_file_and_file_over_default() {
         file: Some(("a.toml".into(), "listenPort = 20911\nbrokerName = \"edge\"\n".into())),
         sets: vec!["listenPort=30911".into(), "flushDiskType = SYNC_FLUSH".into()],
         data: Some("/data".into()),
+        overrides: None,
     };
     let loaded = load(&sources).unwrap();
     assert_eq!(loaded.config.listen_port, 30911);
@@ -199,4 +200,91 @@ fn the_control_port_follows_the_listening_port_and_meets_no_other() {
     assert_eq!(from_sets(&["controlListenPort=0"]).unwrap().control_port(), 0);
     assert!(refused(&["controlListenPort=10909"]).contains("10909 is a port of shard 0"));
     assert!(refused(&["controlListenPort=9876"]).contains("is the name server's port"));
+}
+
+fn overridden(text: &str, sets: &[&str]) -> Result<Loaded, Vec<Refusal>> {
+    load(&Sources {
+        file: Some(("a.toml".into(), "waitTimeMillsInSendQueue = 300".into())),
+        overrides: Some(("d/overrides.toml".into(), text.into())),
+        sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+        data: None,
+    })
+}
+
+#[test]
+fn a_runtime_change_wins_over_the_file_and_the_command_line_over_both() {
+    let text = "# head\nwaitTimeMillsInSendQueue = \"400\"\n";
+    let loaded = overridden(text, &[]).unwrap();
+    assert_eq!(loaded.config.wait_time_in_send_queue_ms, 400);
+    let row = loaded.settings.iter().find(|row| row.key == "waitTimeMillsInSendQueue").unwrap();
+    assert_eq!(row.from.to_string(), "d/overrides.toml:2, by weir config set");
+    let loaded = overridden(text, &["waitTimeMillsInSendQueue=500"]).unwrap();
+    assert_eq!(loaded.config.wait_time_in_send_queue_ms, 500);
+    assert_eq!(
+        loaded.notices(),
+        ["d/overrides.toml:2, by weir config set: waitTimeMillsInSendQueue = 400 is hidden by \
+             the command line"]
+    );
+    let refusals = overridden("listenPort = 20000", &[]).unwrap_err();
+    assert!(refusals[0].to_string().contains("cannot be changed by weir config set"));
+}
+
+#[test]
+fn a_runtime_change_is_checked_as_a_start_and_can_be_taken_back() {
+    let sources = Sources { sets: vec!["brokerPermission=6".into()], ..Sources::default() };
+    let loaded = load(&sources).unwrap();
+    let none = Overrides::new(sources.clone(), &loaded, "o.toml".into());
+    let (one, loaded) = none.with("diskFreeWarning", Some("64MiB")).unwrap();
+    assert_eq!(loaded.config.disk_free_warning_bytes, 64 << 20);
+    assert!(one.text().ends_with("\ndiskFreeWarning = \"64MiB\"\n"), "{}", one.text());
+    let again = Sources { overrides: Some(("o.toml".into(), one.text())), ..sources };
+    let again = Overrides::new(again.clone(), &load(&again).unwrap(), "o.toml".into());
+    assert_eq!(again.text(), one.text(), "what is written is what is read");
+    let (none, _) = again.with("diskFreeWarning", None).unwrap();
+    assert_eq!(none.text().lines().count(), 1);
+    for (key, value, words) in [
+        ("waitTimeMillsInSendQueue", "0", "1 to 600000 ms"),
+        ("diskMaxUsedSpaceRatio", "95", "below diskSpaceWarningLevelRatio"),
+        ("listenPort", "20000", "read at start only"),
+        ("waitTimeMilsInSendQueue", "5", "the nearest is `waitTimeMillsInSendQueue`"),
+        ("brokerRole", "SLAVE", "standby is not built yet"),
+    ] {
+        let refusals = none.with(key, Some(value)).unwrap_err();
+        assert!(refusals[0].to_string().contains(words), "{key}: {refusals:?}");
+    }
+    assert!(none.hidden("brokerPermission") && !none.hidden("diskFreeWarning"));
+}
+
+#[test]
+fn waits_beyond_the_clients_own_are_explained_and_rocketmqs_defaults_are_not() {
+    let notices = |sets: &[&str]| {
+        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+        load(&Sources { sets, ..Sources::default() }).unwrap().notices()
+    };
+    assert_eq!(
+        notices(&[
+            "osPageCacheBusyTimeOutMills=1000",
+            "waitTimeMillsInSendQueue=200",
+            "sendThreadPoolQueueCapacity=10000",
+            "syncFlushTimeout=5000",
+            "waitTimeMillsInPullQueue=5000",
+            "pullThreadPoolQueueCapacity=100000",
+            "diskSpaceCleanForciblyRatio=85",
+            "heartbeatThreadPoolQueueCapacity=50000"
+        ]),
+        [""; 0]
+    );
+    let words = notices(&["waitTimeMillsInSendQueue=4000"]).join("\n");
+    assert!(words.contains("give up after 3000 ms (sendMsgTimeout)"), "{words}");
+    assert!(notices(&["sendThreadPoolQueueCapacity=100000"])[0].contains("no more than 65536"));
+    assert!(notices(&["diskSpaceCleanForciblyRatio=95"])[0].contains("begins there already"));
+}
+
+#[test]
+fn every_live_key_is_a_knob() {
+    for key in super::table::LIVE {
+        assert!(KNOBS.iter().any(|knob| knob.key == *key), "{key}");
+        assert!(is_live(key));
+    }
+    assert!(!is_live("shards"));
 }

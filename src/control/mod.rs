@@ -16,7 +16,9 @@ mod latency;
 mod metrics;
 mod routes;
 mod serve;
+mod settings;
 mod thread;
 
 pub use ask::{NoAnswer, Shards};
+pub use settings::{Retunes, Settings};
 pub use thread::{Control, Running};

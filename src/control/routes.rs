@@ -9,25 +9,31 @@ use axum::routing::get;
 use axum::{Extension, Router};
 
 use super::collect::Collector;
-use super::{health, latency, metrics};
+use super::settings::Settings;
+use super::{health, latency, metrics, settings};
 
 /// Who asks. A handler takes it as `Extension<Peer>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Peer(pub SocketAddr);
 
 /// Every route.
-pub(super) fn routes(collector: Collector) -> Router {
+pub(super) fn routes(collector: Collector, settings: Option<Settings>) -> Router {
     let shards = collector.shards().clone();
-    Router::new()
+    let router = Router::new()
         .route("/health", get(health::get))
         .route("/latency", get(latency::get))
         .route("/metrics", get(metrics::small))
         .route("/metrics/full", get(metrics::full))
-        .layer(Extension(collector))
-        .fallback(unknown)
-        .with_state(shards)
+        .layer(Extension(collector));
+    let router = match settings {
+        Some(settings) => router
+            .route("/config", get(settings::get).post(settings::post).layer(Extension(settings))),
+        None => router,
+    };
+    router.fallback(unknown).with_state(shards)
 }
 
 async fn unknown() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "weir's control port has /health /latency /metrics /metrics/full\n")
+    let words = "weir's control port has /config /health /latency /metrics /metrics/full\n";
+    (StatusCode::NOT_FOUND, words)
 }

@@ -15,6 +15,7 @@ use weir_io::mailbox::Sender;
 use super::ask::Shards;
 use super::collect::Collector;
 use super::history::History;
+use super::settings::Settings;
 use super::{routes, serve};
 use crate::base::limits::LATENCY_INTERVAL_MS;
 use crate::config::Config;
@@ -28,6 +29,7 @@ const RETRY: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Control {
     listener: TcpListener,
+    settings: Option<Settings>,
     /// Where the interval log goes.
     latency_dir: PathBuf,
 }
@@ -52,7 +54,7 @@ impl Control {
             match TcpListener::bind(addr) {
                 Ok(listener) => {
                     let latency_dir = config.store_path_root_dir.join("latency");
-                    return Ok(Some(Control { listener, latency_dir }));
+                    return Ok(Some(Control { listener, latency_dir, settings: None }));
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                     if Instant::now() >= until {
@@ -63,6 +65,12 @@ impl Control {
                 Err(error) => return Err(unbound(addr, &error)),
             }
         }
+    }
+
+    /// Serves `/config` too.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Control {
+        Control { settings: Some(settings), ..self }
     }
 
     /// The address it listens on.
@@ -80,7 +88,7 @@ impl Control {
         let history = History::new(self.latency_dir);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(1)
+            .max_blocking_threads(2)
             .build()
             .map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
@@ -90,7 +98,8 @@ impl Control {
         };
         let work = async move {
             let intervals = tokio::spawn(keep_intervals(collector.clone(), history));
-            let serving = tokio::spawn(serve::serve(listener, routes::routes(collector)));
+            let router = routes::routes(collector, self.settings);
+            let serving = tokio::spawn(serve::serve(listener, router));
             // Either word means the end: said, or unsaid because the handle is gone.
             let _ = stopped.await;
             serving.abort();
@@ -165,7 +174,8 @@ mod tests {
 
     fn control() -> Control {
         let latency_dir = std::env::temp_dir().join("weir-control-test");
-        Control { listener: TcpListener::bind(("127.0.0.1", 0)).unwrap(), latency_dir }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Control { listener, latency_dir, settings: None }
     }
 
     fn ask(addr: SocketAddr, request: &str) -> String {

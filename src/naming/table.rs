@@ -229,6 +229,15 @@ impl Naming {
 
 /// What administrators change.
 impl Naming {
+    /// Changes the permission (`brokerPermission`) of our own shards; routes show it at once.
+    pub fn set_own_permission(&mut self, permission: u32) {
+        for broker in self.brokers.values_mut() {
+            if broker.instances.values().any(|instance| instance.own) {
+                broker.permission = permission;
+            }
+        }
+    }
+
     /// WIPE_WRITE_PERM_OF_BROKER: takes the write bit from all of a broker's queues until its
     /// next changed registration. Gives the ext field `wipeTopicCount`.
     pub fn wipe_write_perm(&mut self, broker_name: &str) -> usize {

@@ -132,6 +132,19 @@ fn the_brokers_permission_masks_the_topics() {
 }
 
 #[test]
+fn our_own_permission_can_change_and_shows_at_once_and_no_other_brokers_does() {
+    let mut naming = Naming::new();
+    let topics = [topic("T", 1), topic("U", 1)];
+    naming.register(0, &own("a", "h:1", &topics)).unwrap();
+    naming.register(0, &Registration { own: false, ..own("b", "h:2", &topics) }).unwrap();
+    naming.set_own_permission(4);
+    let body = route(&naming, "T", Dialect::Standard);
+    assert!(body.contains("\"perm\":4,") && body.contains("\"perm\":6,"), "{body}");
+    naming.set_own_permission(6);
+    assert!(!route(&naming, "T", Dialect::Standard).contains("\"perm\":4,"));
+}
+
+#[test]
 fn cluster_and_topic_bodies_have_the_bytes_of_fastjson() {
     let mut naming = two_brokers();
     let other = [topic("W", 1), topic("T", 1)];

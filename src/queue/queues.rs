@@ -346,6 +346,11 @@ impl Queues {
         self.arena.used_bytes()
     }
 
+    /// The log position below which entries were last forgotten ([`Queues::trim`]).
+    pub fn trimmed_to(&self) -> u64 {
+        self.trimmed
+    }
+
     /// Length of the index file in chunks.
     pub fn file_slots(&self) -> u32 {
         self.slots.file_slots()

@@ -5,21 +5,18 @@
 
 use std::net::SocketAddr;
 
-use weir_wire::code::response;
+use weir_wire::code::{request, response};
 use weir_wire::frame::Codec;
 use weir_wire::message::{OffsetMsgId, Record, Records, properties};
 use weir_wire::reply::Reply;
 use weir_wire::request::sent::Sent;
 
 use super::connection::{ConnId, Role};
-use super::dispatch::Flow;
+use super::dispatch::{Call, Flow};
 use super::turn::Server;
-use crate::base::limits::PARKED_PULLS_MAX;
+use crate::base::limits::{KEPT_BYTES_MAX, KEPT_MAX, PARKED_PULLS_MAX};
 use crate::broker::{PullReply, Reject, ReplyTo};
-use crate::shard::{Answer, Fetch, Ready, Shard, Waiter};
-
-/// Requests kept for the disk, per shard.
-const KEPT_MAX: usize = 4096;
+use crate::shard::{Answer, Fetch, QueueLimit, Ready, Shard, Tuning, Waiter};
 
 /// A request that waits for the disk.
 #[derive(Debug)]
@@ -27,8 +24,75 @@ pub(super) struct Kept {
     id: ConnId,
     peer: SocketAddr,
     frame: Vec<u8>,
-    /// When it was received, nanoseconds.
-    asked_ns: u64,
+    class: KeptClass,
+    born_ns: u64,
+}
+
+/// Requests that wait for the disk, and how many of each kind.
+#[derive(Debug, Default)]
+pub(super) struct KeptList {
+    list: Vec<Kept>,
+    counts: [usize; 4],
+    bytes: usize,
+}
+
+impl KeptList {
+    fn push(&mut self, kept: Kept) {
+        self.counts[kept.class as usize] += 1;
+        self.bytes += kept.frame.len();
+        self.list.push(kept);
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    fn take(&mut self) -> Vec<Kept> {
+        std::mem::take(self).list
+    }
+}
+
+/// Which of RocketMQ's queues a request that waits for the disk would stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeptClass {
+    Pull,
+    LitePull,
+    Query,
+    Other,
+}
+
+impl KeptClass {
+    fn of(code: i32) -> KeptClass {
+        match code {
+            request::PULL_MESSAGE => KeptClass::Pull,
+            request::LITE_PULL_MESSAGE => KeptClass::LitePull,
+            request::VIEW_MESSAGE_BY_ID => KeptClass::Query,
+            _ => KeptClass::Other,
+        }
+    }
+
+    /// Its bounds, and the keys that set them: capacity, wait.
+    fn limit(self, tuning: &Tuning) -> (QueueLimit, &'static str, &'static str) {
+        match self {
+            KeptClass::Pull => {
+                (tuning.pulls, "pullThreadPoolQueueCapacity", "waitTimeMillsInPullQueue")
+            }
+            KeptClass::LitePull => (
+                tuning.lite_pulls,
+                "litePullThreadPoolQueueCapacity",
+                "waitTimeMillsInLitePullQueue",
+            ),
+            KeptClass::Query => {
+                (tuning.queries, "queryThreadPoolQueueCapacity", "waitTimeMillsInAdminBrokerQueue")
+            }
+            KeptClass::Other => (
+                tuning.others,
+                "adminBrokerThreadPoolQueueCapacity",
+                "waitTimeMillsInAdminBrokerQueue",
+            ),
+        }
+    }
 }
 
 /// The tag of a held pull: how its reply's header is written.
@@ -41,12 +105,46 @@ fn codec_of(tag: u32) -> Codec {
 }
 
 impl Server {
-    /// Keeps a request until something was read.
-    pub(super) fn keep_for_later(&mut self, id: ConnId, peer: SocketAddr, bytes: &[u8]) {
-        if self.kept.len() >= KEPT_MAX {
-            return self.close(id, &format_args!("{KEPT_MAX} requests wait for the disk"));
+    /// Keeps a request until something was read, or refuses it when too many or too old wait.
+    pub(super) fn keep_for_later(&mut self, call: &Call<'_>, bytes: &[u8]) {
+        let class = KeptClass::of(call.header.code);
+        let (limit, capacity_key, wait_key) = class.limit(self.shard.tuning());
+        let waited_ms = self.now_ns.saturating_sub(call.born_ns) / 1_000_000;
+        let (same, held) = (self.kept.counts[class as usize], self.kept.bytes);
+        let most = limit.capacity.min(KEPT_MAX as u64);
+        let remark = if waited_ms > limit.wait_ms {
+            format!(
+                "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in \
+                 queue: {waited_ms}ms, size of queue: {same}, reason: device, waited: \
+                 {waited_ms}ms, limit: {}ms, change: {wait_key}",
+                limit.wait_ms
+            )
+        } else if same as u64 >= most || self.kept.len() >= KEPT_MAX {
+            format!(
+                "[OVERLOAD]system busy, start flow control for a while, reason: device, waited: \
+                 {waited_ms}ms, requests that wait for the disk: {same}, limit: {most}, change: \
+                 {capacity_key}"
+            )
+        } else if held + bytes.len() > KEPT_BYTES_MAX {
+            format!(
+                "[OVERLOAD]system busy, start flow control for a while, reason: memory, waited: \
+                 {waited_ms}ms, bytes of requests that wait for the disk: {held}, limit: \
+                 {KEPT_BYTES_MAX}, change: send smaller requests"
+            )
+        } else {
+            let Call { id, peer, born_ns, .. } = *call;
+            self.kept.push(Kept { id, peer, frame: bytes.to_vec(), class, born_ns });
+            return;
+        };
+        let reject = Reject::new(response::SYSTEM_BUSY, remark);
+        match class {
+            KeptClass::Pull | KeptClass::LitePull => {
+                if let Some(out) = self.out(call) {
+                    write_pull_refusal(out, call.codec, call.header.opaque, &reject);
+                }
+            }
+            KeptClass::Query | KeptClass::Other => self.refuse(call, &reject),
         }
-        self.kept.push(Kept { id, peer, frame: bytes.to_vec(), asked_ns: self.asked_ns });
     }
 
     /// Handles kept requests again when something was read since.
@@ -55,14 +153,16 @@ impl Server {
         if std::mem::replace(&mut self.arrivals_seen, arrivals) == arrivals {
             return;
         }
-        for kept in std::mem::take(&mut self.kept) {
+        for kept in self.kept.take() {
             let Some(role) = self.connections.get(kept.id).map(|connection| connection.role) else {
                 continue;
             };
-            self.asked_ns = kept.asked_ns;
-            if role == Role::Broker
-                && self.dispatch(kept.id, kept.peer, &kept.frame) == Flow::Blocked
-            {
+            self.asked_ns = kept.born_ns;
+            self.block_wait_ns = self.now_ns.saturating_sub(kept.born_ns);
+            let blocked = role == Role::Broker
+                && self.dispatch(kept.id, kept.peer, &kept.frame) == Flow::Blocked;
+            self.block_wait_ns = 0;
+            if blocked {
                 self.kept.push(kept);
             }
         }
@@ -138,6 +238,19 @@ impl Server {
                            unknown, it may or may not be stored";
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(why).finish();
             }
+            Answer::Late => {
+                let timeout_ms = self.shard.tuning().sync_flush_timeout_ms;
+                let why = format!(
+                    "the change is in the log and in force, but not on the device within \
+                     {timeout_ms}ms (syncFlushTimeout): a power cut now could take it back"
+                );
+                Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(&why).finish();
+            }
+            Answer::Unflushed { queue_id, queue_offset, position, count, len } => {
+                let stored = self.shard.record(position, len as usize);
+                let at = (queue_id, queue_offset, count);
+                write_unflushed(out, &self.shard, codec, opaque, stored, at);
+            }
             Answer::Sent { queue_id, queue_offset, position, count, len, key } => {
                 let sent = Sent {
                     queue_id,
@@ -162,6 +275,34 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// The answer to a send that the device has not taken in time: the fields of a success.
+fn write_unflushed(
+    out: &mut Vec<u8>,
+    shard: &Shard,
+    codec: Codec,
+    opaque: i32,
+    stored: Option<&[u8]>,
+    (queue_id, queue_offset, count): (i32, u64, u32),
+) {
+    let host = SocketAddr::from(shard.broker.options().store_host);
+    let why = format!(
+        "stored, but not on the device within {}ms (syncFlushTimeout): do not send it again",
+        shard.tuning().sync_flush_timeout_ms
+    );
+    let reply = Reply::new(out, codec, response::FLUSH_DISK_TIMEOUT, opaque)
+        .remark(&why)
+        .ext_str("MSG_REGION", &shard.broker.options().region)
+        .ext_str("TRACE_ON", "true")
+        .ext_str("msgId", &batch_ids(stored, host, count))
+        .ext_int("queueId", i64::from(queue_id))
+        .ext_int("queueOffset", queue_offset.cast_signed());
+    let record = stored.map(Record::parse).and_then(Result::ok).filter(|_| count == 1);
+    match record.and_then(|record| properties::find(record.properties(), "UNIQ_KEY")) {
+        Some(key) => reply.ext_bytes("transactionId", key).finish(),
+        None => reply.finish(),
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Call<'a> {
     pub header: Header<'a>,
     /// Its body.
     pub body: &'a [u8],
+    /// When it was received, monotonic nanoseconds.
+    pub born_ns: u64,
 }
 
 impl<'a> Call<'a> {
@@ -70,6 +72,7 @@ impl<'a> Call<'a> {
             opaque: self.header.opaque,
             codec: self.codec,
             oneway: self.header.is_oneway(),
+            born_ns: self.born_ns,
         }
     }
 }
@@ -125,7 +128,9 @@ impl Server {
         let flow = match Header::parse(frame.codec, frame.header, &mut fields) {
             Ok(header) if header.is_response() => Flow::Done,
             Ok(header) => {
-                let call = Call { id, peer, codec: frame.codec, header, body: frame.body };
+                let born_ns = self.now_ns.saturating_sub(self.block_wait_ns);
+                let (codec, body) = (frame.codec, frame.body);
+                let call = Call { id, peer, codec, header, body, born_ns };
                 self.serve_call(&call, bytes, route)
             }
             Err(fault) => {
@@ -143,7 +148,7 @@ impl Server {
             Ok(Handled::Done) => Flow::Done,
             Ok(Handled::Full) => Flow::Blocked,
             Ok(Handled::Later) => {
-                self.keep_for_later(call.id, call.peer, bytes);
+                self.keep_for_later(call, bytes);
                 Flow::Done
             }
             Err(reject) => {
@@ -183,6 +188,7 @@ impl Server {
             request::DELETE_SUBSCRIPTIONGROUP => handlers::delete_group::handle(self, call),
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => handlers::all_groups::handle(self, call),
             request::GET_SUBSCRIPTIONGROUP_CONFIG => handlers::group_config::handle(self, call),
+            request::GET_BROKER_CONFIG => handlers::broker_config::handle(self, call),
             request::GET_TOPIC_STATS_INFO => handlers::topic_stats::handle(self, call),
             request::GET_BROKER_RUNTIME_INFO => handlers::runtime_info::handle(self, call),
             code => Err(not_supported(code)),

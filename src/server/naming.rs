@@ -87,6 +87,11 @@ impl NamingDesk {
         }
     }
 
+    /// Goes by another `brokerPermission` for our own shards.
+    pub(super) fn set_permission(&mut self, permission: u32) {
+        self.table.set_own_permission(permission);
+    }
+
     /// Takes in what a shard says of its topics. A new topic is shown when every shard has told of
     /// it: a client that saw half of its queues would keep that half until its next poll.
     pub(super) fn routes(

@@ -9,7 +9,9 @@ use std::fmt;
 
 use super::turn::Server;
 use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
+use crate::broker::BrokerOptions;
 use crate::measure::{AtRisk, Counts, Stages};
+use crate::shard::Tuning;
 
 /// The way back to the one who asks: called once, or dropped when the shard ends first.
 pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
@@ -37,11 +39,24 @@ impl<T> fmt::Debug for Reply<T> {
 pub enum Question {
     /// Does the loop turn, and does it take messages?
     Health(Reply<Health>),
+    /// Go by these values from now on.
+    Tune(Box<Retune>, Reply<()>),
     /// What was measured since the last such question? The set that comes is empty, and is what
     /// the shard measures into from then on.
     Figures(Box<Stages>, Reply<Figures>),
     /// What stands in topics and what groups have not read yet?
     Backlog(Reply<Backlog>),
+}
+
+/// New values of what may change while a shard runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Retune {
+    /// Limits, disk marks, retention.
+    pub tuning: Tuning,
+    /// The rules' options.
+    pub broker: BrokerOptions,
+    /// Every key and its value as text, for GET_BROKER_CONFIG.
+    pub texts: Vec<(&'static str, String)>,
 }
 
 /// What a shard has measured, and how it stands.
@@ -102,6 +117,14 @@ impl Server {
     pub(super) fn answer_question(&mut self, question: Question) {
         match question {
             Question::Health(reply) => reply.send(self.health()),
+            Question::Tune(retune, reply) => {
+                if let Some(desk) = &mut self.naming {
+                    desk.set_permission(retune.broker.broker_permission);
+                }
+                self.shard.tune(retune.tuning, retune.broker);
+                self.config_texts = retune.texts;
+                reply.send(());
+            }
             Question::Figures(empty, reply) => {
                 let figures = self.figures(empty);
                 reply.send(figures);
@@ -129,7 +152,7 @@ impl Server {
             connections,
             names: (catalog.topic_count(), catalog.group_count()),
             permission: options.broker_permission,
-            disk_used_percent: shard.disk_use_percent().0,
+            disk_used_percent: shard.disk_used_percent(),
         }
     }
 
@@ -170,12 +193,10 @@ impl Server {
 
     fn health(&self) -> Health {
         let failed = self.shard.fenced().map(|errno| format!("writing the log failed: {errno}"));
-        let (used, limit) = self.shard.disk_use_percent();
-        let full = used >= limit;
         Health {
             broker: self.shard.broker.options().broker_name.clone(),
             failed,
-            refusing: full.then(|| format!("the disk is {used} % full, limit {limit} %")),
+            refusing: self.shard.refusing(),
         }
     }
 }

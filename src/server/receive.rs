@@ -194,6 +194,13 @@ impl Server {
         }
     }
 
+    /// When the oldest blocked connection has waited as long as it may, nanoseconds.
+    pub(super) fn next_unblock_ns(&mut self) -> Option<u64> {
+        let oldest = *self.blocked.front()?;
+        let hold_ns = self.shard.tuning().pressure.hold_ms() * 1_000_000;
+        self.connections.get(oldest).map(|connection| connection.blocked_ns + hold_ns)
+    }
+
     /// How long the oldest blocked connection has waited, milliseconds.
     pub(super) fn blocked_for_ms(&self) -> u64 {
         let oldest = self.blocked.front().and_then(|id| self.connections.peek(*id));

@@ -14,7 +14,7 @@ use weir_wire::request::sent::SentAnswers;
 use super::backlog::{Bounds, Thrift};
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
-use super::deferred::Kept;
+use super::deferred::KeptList;
 use super::mail::PostOffice;
 use super::naming::NamingDesk;
 use super::tokens;
@@ -47,7 +47,7 @@ pub struct Server {
     /// How long the connection being handled has waited for room, nanoseconds.
     pub(super) block_wait_ns: u64,
     /// Requests that wait for the disk, and what had been read when they were last looked at.
-    pub(super) kept: Vec<Kept>,
+    pub(super) kept: KeptList,
     pub(super) arrivals_seen: u64,
     /// Held pulls that are to be run again.
     pub(super) woken: Vec<ParkId>,
@@ -61,6 +61,8 @@ pub struct Server {
     pub(super) sent_answers: SentAnswers,
     pub(super) changes: Changes,
     pub(super) effects: Vec<Effect>,
+    /// Every configuration key and its value, for GET_BROKER_CONFIG.
+    pub(super) config_texts: Vec<(&'static str, String)>,
     /// Numbers of requests to clients.
     pub(super) next_opaque: i32,
     /// Bytes in all inboxes.
@@ -102,7 +104,7 @@ impl Server {
             ids: Vec::new(),
             blocked: VecDeque::new(),
             block_wait_ns: 0,
-            kept: Vec::new(),
+            kept: KeptList::default(),
             arrivals_seen: 0,
             woken: Vec::new(),
             plan: PullPlan::default(),
@@ -111,6 +113,7 @@ impl Server {
             sent_answers,
             changes: Changes::default(),
             effects: Vec::new(),
+            config_texts: Vec::new(),
             next_opaque: 0,
             assembly_bytes: 0,
             bounds: Bounds::default(),
@@ -121,6 +124,11 @@ impl Server {
             next_tick_ns: now_ns,
             stopping: false,
         }
+    }
+
+    /// Sets what GET_BROKER_CONFIG answers: every key and its value as text.
+    pub fn set_config_texts(&mut self, texts: Vec<(&'static str, String)>) {
+        self.config_texts = texts;
     }
 
     /// Accepts connections of a role on a listener.
@@ -144,6 +152,9 @@ impl Server {
         let mut deadline = self.next_tick_ns;
         if let Some(flush) = self.shard.next_deadline_ns() {
             deadline = deadline.min(flush);
+        }
+        if let Some(due) = self.next_unblock_ns() {
+            deadline = deadline.min(due);
         }
         if self.shard.is_busy() {
             deadline = 0;

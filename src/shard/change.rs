@@ -8,9 +8,9 @@ use weir_io::Driver;
 
 use super::pending::{Answer, Promise, Waiter};
 use super::shard::Shard;
-use crate::base::limits::OFFSET_COALESCE_MS;
+use crate::base::limits::{LOG_RESERVE, OFFSET_COALESCE_MS, PENDING_REPLIES_MAX};
 use crate::broker::{
-    Applied, ConnId, FlushClass, Heartbeat, Meta, Reject, SnapshotCursor, TopicConfig,
+    Applied, ConnId, FlushClass, Heartbeat, Meta, Reject, SnapshotCursor, TopicConfig, code,
 };
 
 /// Offsets in one record.
@@ -21,6 +21,16 @@ const SNAPSHOT_SLICE: usize = 64 * 1024;
 impl Shard {
     /// Makes a change here and, at the end of the turn, on the other shards.
     pub fn change(&mut self, driver: &mut Driver, meta: Meta) -> Result<(), Reject> {
+        if !self.pending.has_room() {
+            return Err(Reject::new(
+                code::SYSTEM_BUSY,
+                format!(
+                    "[OVERLOAD]system busy, start flow control for a while, reason: device, \
+                     waited: 0ms, requests without an answer: {PENDING_REPLIES_MAX}, limit: \
+                     {PENDING_REPLIES_MAX}"
+                ),
+            ));
+        }
         self.apply_change(driver, &meta, true)?;
         self.keeper.outgoing.push(meta);
         Ok(())
@@ -120,7 +130,10 @@ impl Shard {
     /// a snapshot.
     pub(super) fn write_gathered(&mut self, driver: &mut Driver) {
         if self.now_ns >= self.keeper.offsets_due_ns && self.broker.offsets.has_dirty() {
-            self.keeper.offsets_due_ns = self.now_ns + OFFSET_COALESCE_MS * 1_000_000;
+            // At the log's reserve each record costs a block that is not coming back soon.
+            let scarce = self.log.road_blocked(0, LOG_RESERVE).is_some();
+            let wait_ms = if scarce { 10 * OFFSET_COALESCE_MS } else { OFFSET_COALESCE_MS };
+            self.keeper.offsets_due_ns = self.now_ns + wait_ms * 1_000_000;
             self.write_offsets(driver);
         }
         if self.log.take_rolled() > 0 && self.keeper.snapshot.is_none() {
@@ -131,11 +144,22 @@ impl Shard {
 
     /// Writes every changed offset, as far as the log has room.
     pub(super) fn write_offsets(&mut self, driver: &mut Driver) {
-        while self.broker.offsets.has_dirty() && self.log.can_take(2 * SNAPSHOT_SLICE).is_ok() {
+        while self.broker.offsets.has_dirty() && self.takes_slice() {
             let entries = self.broker.offsets.drain_dirty(OFFSETS_PER_RECORD);
             // An error here is the log's failure, which every other path reports.
             let _ = self.write(driver, &Meta::Offsets(entries));
         }
+    }
+
+    /// Whether the log takes `len` bytes: what is drained before it is written must not be lost
+    /// on a full disk.
+    fn takes(&self, len: usize) -> bool {
+        self.log.can_take(len).is_ok() && self.log.road_blocked(len, 0).is_none()
+    }
+
+    /// Whether the log takes a slice of a snapshot.
+    pub(super) fn takes_slice(&self) -> bool {
+        self.takes(2 * SNAPSHOT_SLICE)
     }
 
     /// Begins a snapshot: a new segment must stand on its own one day.
@@ -146,7 +170,7 @@ impl Shard {
     }
 
     fn write_snapshot_slice(&mut self, driver: &mut Driver) {
-        if self.log.can_take(2 * SNAPSHOT_SLICE).is_err() {
+        if !self.takes_slice() {
             return;
         }
         let Some((mut cursor, began)) = self.keeper.snapshot.take() else { return };

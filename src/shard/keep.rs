@@ -9,8 +9,9 @@ use weir_io::{Backing, Buf, Driver, Errno};
 
 use super::checkpoint::Checkpoint;
 use super::shard::Shard;
+use super::tuning::DiskUse;
 use super::voice::Voice;
-use crate::base::limits::EXPIRY_SCAN_MS;
+use crate::base::limits::{EXPIRY_SCAN_MS, LOG_RESERVE};
 use crate::broker::{Effect, Meta, ParkId, SnapshotCursor};
 use crate::commitlog::Retention;
 use crate::queue::ChunkRef;
@@ -65,13 +66,15 @@ pub(super) struct Keeper {
     next_scan_ns: u64,
     clock: Option<(u64, i64)>,
     frozen_until_ns: u64,
-    used_percent: u32,
-    full_percent: u32,
+    /// The disk as last seen.
+    pub disk: DiskUse,
+    /// It was above the mark from which on sends are refused.
+    pub disk_full: bool,
 }
 
 impl Keeper {
     /// Nothing to do yet.
-    pub(super) fn new(full_percent: u32, now_ns: u64) -> Keeper {
+    pub(super) fn new(now_ns: u64) -> Keeper {
         Keeper {
             waiting: Vec::new(),
             reading: Vec::new(),
@@ -91,19 +94,9 @@ impl Keeper {
             next_scan_ns: 0,
             clock: None,
             frozen_until_ns: 0,
-            used_percent: 0,
-            full_percent,
+            disk: DiskUse::default(),
+            disk_full: false,
         }
-    }
-
-    /// Whether the disk is too full for sends.
-    pub(super) fn disk_full(&self) -> bool {
-        self.used_percent >= self.full_percent
-    }
-
-    /// Used and limit, percent.
-    pub(super) fn disk_use(&self) -> (u32, u32) {
-        (self.used_percent, self.full_percent)
     }
 }
 
@@ -137,7 +130,8 @@ impl Shard {
 
     /// Whether the next turn should come at once.
     pub fn is_busy(&self) -> bool {
-        (self.keeper.snapshot.is_some() || self.keeper.trim.is_some()) && self.fenced().is_none()
+        let writes = self.keeper.snapshot.is_some() && self.takes_slice();
+        (writes || self.keeper.trim.is_some()) && self.fenced().is_none()
     }
 
     /// Work that a turn of every few tens of milliseconds is soon enough for.
@@ -240,28 +234,40 @@ impl Shard {
 
     fn watch_disk(&mut self, driver: &mut Driver) {
         let Ok((total, available)) = driver.disk_space(&self.options.dir) else { return };
-        let was_full = self.keeper.disk_full();
-        let used = total.saturating_sub(available);
-        self.keeper.used_percent = (used.saturating_mul(100) / total.max(1)) as u32;
-        if was_full != self.keeper.disk_full() {
-            let (used, limit) = self.keeper.disk_use();
-            let what = if was_full { "sends are taken again" } else { "sends are refused" };
-            let why = format_args!("the disk is {used} % full, limit {limit} %: {what}");
-            self.voice.say("disk-space", &why);
+        let marks = self.options.tuning.disk;
+        self.keeper.disk = DiskUse { total_bytes: total, free_bytes: available };
+        let full = marks.full(&self.keeper.disk);
+        let was_full = std::mem::replace(&mut self.keeper.disk_full, full.is_some());
+        if was_full != full.is_some() {
+            let used = self.keeper.disk.percent();
+            match full {
+                Some((limit, key)) => self.voice.say(
+                    "disk-space",
+                    &format_args!(
+                        "the disk is {used} % full, {available} bytes free, limit {limit} ({key}): \
+                         sends are refused"
+                    ),
+                ),
+                None => self.voice.say(
+                    "disk-space",
+                    &format_args!("the disk is {used} % full: sends are taken again"),
+                ),
+            }
         }
         self.log.retry_road();
     }
 
     fn forget_old(&mut self, driver: &mut Driver) {
         let hour = (self.wall_ms / 3_600_000).rem_euclid(24) as u32;
-        let pressed = self.keeper.used_percent >= self.options.disk_clean_percent;
+        let tuning = &self.options.tuning;
+        let pressed = tuning.disk.pressed(&self.keeper.disk);
         let rule = Retention {
-            age_ms: self.options.retention_age_ms,
+            age_ms: tuning.retention_age_ms,
             now_ms: self.wall_ms,
-            by_age: self.clock_is_trusted() && (pressed || self.options.delete_when.contains(hour)),
-            size_bytes: self.options.retention_bytes,
+            by_age: self.clock_is_trusted() && (pressed || tuning.delete_when.contains(hour)),
+            size_bytes: tuning.retention_bytes,
             keep_from: self.keeper.keep_from,
-            forced: self.keeper.disk_full(),
+            forced: tuning.disk.clears(&self.keeper.disk) || self.road_ends(),
         };
         for _ in 0..SEGMENTS_PER_LOOK {
             match self.log.expire(driver, rule) {
@@ -277,6 +283,12 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// The log stands at its reserve because no next segment can be made, and old ones may go.
+    fn road_ends(&self) -> bool {
+        let no_space = self.log.road_blocked(0, LOG_RESERVE) == Some(Errno::NO_SPACE);
+        self.options.tuning.disk.forced && no_space
     }
 
     /// Raises the minimum of some queues after a segment left.

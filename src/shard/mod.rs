@@ -5,7 +5,8 @@
 //! its start, `fold` the state in it, `replay` the watch over that, `publish` and `fetch` the two
 //! message paths, `change` everything else that is durable, `keep` what happens in the background,
 //! `pending` who waits for a watermark, `cold` reads from disk, `checkpoint` the disposable cache
-//! of the fold, `voice` the operator's lines.
+//! of the fold, `tuning` what may change while it runs, `voice` the operator's
+//! lines.
 
 mod change;
 mod checkpoint;
@@ -21,6 +22,7 @@ mod publish;
 mod replay;
 #[expect(clippy::module_inception, reason = "the room is named after its one struct")]
 mod shard;
+mod tuning;
 mod voice;
 
 pub use cold::TOKEN_ROOM;
@@ -29,4 +31,5 @@ pub use open::{OpenFault, ShardOptions};
 pub use pending::{Answer, Promise, Ready, Waiter};
 pub use publish::Taken;
 pub use shard::Shard;
+pub use tuning::{DiskMarks, DiskUse, QueueLimit, Tuning};
 pub use voice::Voice;

@@ -16,10 +16,10 @@ use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::pending::Pending;
 use super::shard::Shard;
+use super::tuning::Tuning;
 use super::voice::Voice;
 use crate::broker::{BrokerOptions, Meta};
 use crate::commitlog::{Log, LogError, LogOptions, Recovered, is_quarantined};
-use crate::config::HourSet;
 use crate::measure::Meter;
 
 /// How a shard is opened.
@@ -33,16 +33,8 @@ pub struct ShardOptions {
     pub broker: BrokerOptions,
     /// Arena of the consume queues, bytes.
     pub index_memory_bytes: usize,
-    /// Messages older than this may leave, milliseconds.
-    pub retention_age_ms: i64,
-    /// The log's files may hold this many bytes; 0 is no bound.
-    pub retention_bytes: u64,
-    /// Hours at which age decides although the disk has room.
-    pub delete_when: HourSet,
-    /// Above this, age decides at any hour, percent.
-    pub disk_clean_percent: u32,
-    /// Above this, sends are refused and the oldest segments leave, percent.
-    pub disk_full_percent: u32,
+    /// What may change while it runs.
+    pub tuning: Tuning,
     /// Says nothing (simulation).
     pub quiet: bool,
 }
@@ -117,11 +109,12 @@ impl Shard {
             pending: Pending::new(),
             cold: Cold::default(),
             checkpoints: Checkpoints::new(dir, loaded),
-            keeper: Keeper::new(options.disk_full_percent, driver.now_ns()),
+            keeper: Keeper::new(driver.now_ns()),
             scratch: Vec::new(),
             now_ns: driver.now_ns(),
             stamp_ms: 0,
             wall_ms: 0,
+            full: (0, 0),
             fence_said: false,
             options,
         };

@@ -25,6 +25,8 @@ pub struct Waiter {
     pub codec: Codec,
     /// Nobody is to be answered.
     pub oneway: bool,
+    /// When the request was received, monotonic nanoseconds: its deadlines count from there.
+    pub born_ns: u64,
 }
 
 /// What the reply says.
@@ -47,8 +49,36 @@ pub enum Answer {
     },
     /// Success without a body.
     Done,
+    /// SEND family: stored as [`Answer::Sent`] says, not on the device within `syncFlushTimeout`.
+    Unflushed {
+        /// See [`Answer::Sent`].
+        queue_id: i32,
+        /// See [`Answer::Sent`].
+        queue_offset: u64,
+        /// See [`Answer::Sent`].
+        position: u64,
+        /// See [`Answer::Sent`].
+        count: u32,
+        /// See [`Answer::Sent`].
+        len: u32,
+    },
+    /// In the log, not on the device within `syncFlushTimeout`; not a message.
+    Late,
     /// The log failed while the reply waited: outcome unknown.
     Failed,
+}
+
+impl Answer {
+    /// What is said when the time for the device is over.
+    fn in_time_over(self) -> Answer {
+        match self {
+            Answer::Sent { queue_id, queue_offset, position, count, len, .. } => {
+                Answer::Unflushed { queue_id, queue_offset, position, count, len }
+            }
+            Answer::Done => Answer::Late,
+            other => other,
+        }
+    }
 }
 
 /// A reply whose time has come.
@@ -104,7 +134,7 @@ impl Pending {
 
     /// Whether one more reply may wait.
     pub(crate) fn has_room(&self) -> bool {
-        self.staged.len() < PENDING_REPLIES_MAX && self.durable.len() < PENDING_REPLIES_MAX
+        self.len() < PENDING_REPLIES_MAX
     }
 
     /// Replies waiting for either.
@@ -137,6 +167,21 @@ impl Pending {
         self.sides.durable.answered(drain(&mut self.durable, marks.durable, out));
     }
 
+    /// Moves every reply that waits for the device since `born_before_ns` or longer to `out`,
+    /// with the answer for that. Not for a log that failed: then nobody knows.
+    pub(crate) fn expire(&mut self, born_before_ns: u64, out: &mut Vec<Ready>) {
+        let before = out.len();
+        while let Some(held) = self.durable.front() {
+            if held.ready.waiter.born_ns > born_before_ns {
+                break;
+            }
+            let Ready { waiter, answer } = held.ready;
+            out.push(Ready { waiter, answer: answer.in_time_over() });
+            self.durable.pop_front();
+        }
+        self.sides.durable.answered(out.len() - before);
+    }
+
     /// The log failed: everybody who waits is told so.
     pub(crate) fn fail(&mut self, out: &mut Vec<Ready>) {
         self.sides.staged.clear();
@@ -162,7 +207,7 @@ mod tests {
     use super::*;
 
     fn waiter(opaque: i32) -> Waiter {
-        Waiter { connection: 1, opaque, codec: Codec::Json, oneway: false }
+        Waiter { connection: 1, opaque, codec: Codec::Json, oneway: false, born_ns: opaque as u64 }
     }
 
     fn opaques(ready: &[Ready]) -> Vec<i32> {
@@ -180,6 +225,27 @@ mod tests {
         assert_eq!(opaques(&out), [1]);
         pending.collect(Watermarks { appended: 30, staged: 30, durable: 20 }, &mut out);
         assert_eq!(opaques(&out), [1, 3, 2]);
+    }
+
+    #[test]
+    fn who_waits_too_long_for_the_device_is_told_so_and_staged_replies_never_are() {
+        let mut pending = Pending::new();
+        let (count, key) = (1, ShortKey::NONE);
+        let sent = Answer::Sent { queue_id: 1, queue_offset: 2, position: 3, count, len: 4, key };
+        pending.push(Promise::Staged, 5, waiter(1), sent);
+        pending.push(Promise::Durable, 6, waiter(2), sent);
+        pending.push(Promise::Durable, 7, waiter(3), Answer::Done);
+        pending.push(Promise::Durable, 8, waiter(4), sent);
+        let mut out = Vec::new();
+        pending.expire(3, &mut out);
+        assert_eq!(opaques(&out), [2, 3]);
+        let Answer::Unflushed { queue_offset: 2, position: 3, .. } = out[0].answer else {
+            panic!("{:?}", out[0].answer);
+        };
+        assert_eq!(out[1].answer, Answer::Late);
+        pending.fail(&mut out);
+        assert_eq!(opaques(&out), [2, 3, 1, 4], "after a failure nobody is told that");
+        assert_eq!(out[3].answer, Answer::Failed);
     }
 
     #[test]

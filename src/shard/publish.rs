@@ -8,7 +8,8 @@ use weir_io::Driver;
 
 use super::pending::{Answer, Promise, Waiter};
 use super::shard::Shard;
-use crate::broker::{FlushClass, Reject, SendRequest, Verdict, code};
+use crate::base::limits::LOG_RESERVE;
+use crate::broker::{FlushClass, Load, Reject, Ruling, SendRequest, Verdict, code, is_full, rule};
 use crate::commitlog::Refusal;
 
 /// Topics that one send may have to create before it is admitted (a retry topic, a dead letter
@@ -37,11 +38,15 @@ impl Shard {
             match self.broker.admit(request) {
                 Verdict::Reject(reject) => return Err(reject),
                 Verdict::Create(meta) => self.change(driver, meta)?,
+                Verdict::IndexFull => {
+                    let load = self.load(None, false, &waiter);
+                    return self.admit_load(load).map(|_| Taken::Full);
+                }
                 Verdict::Admit(admission) => {
                     let len = admission.len as usize;
-                    match self.room_for(len)? {
-                        Taken::Full => return Ok(Taken::Full),
-                        Taken::Waiting => {}
+                    let durable = admission.ack == FlushClass::Durable;
+                    if self.room_for(len, durable, &waiter)? == Taken::Full {
+                        return Ok(Taken::Full);
                     }
                     let (stamp_ms, broker) = (self.stamp_ms, &self.broker);
                     let position = self
@@ -49,7 +54,7 @@ impl Shard {
                         .append(driver, len, stamp_ms, |position, room| {
                             broker.encode(&admission, request, position, stamp_ms, room);
                         })
-                        .map_err(|refusal| self.refused(refusal))?;
+                        .map_err(|refusal| self.not_appended(refusal, len))?;
                     self.broker.admitted(&admission, request, position, stamp_ms);
                     self.count_stored(driver, &admission, request.body.len(), position);
                     let promise = match admission.ack {
@@ -73,17 +78,53 @@ impl Shard {
     }
 
     /// Whether `len` bytes of records and one more waiting reply find room.
-    fn room_for(&mut self, len: usize) -> Result<Taken, Reject> {
-        if !self.pending.has_room() {
-            return Ok(Taken::Full);
+    fn room_for(&mut self, len: usize, durable: bool, waiter: &Waiter) -> Result<Taken, Reject> {
+        let fits = match self.log.can_take(len) {
+            Err(Refusal::Fenced(errno)) => return Err(self.refused(Refusal::Fenced(errno))),
+            Err(Refusal::Full) => false,
+            Ok(()) => true,
+        };
+        if let Some(full) = self.disk_full(len) {
+            return Err(full);
         }
-        match self.log.can_take(len) {
-            Err(Refusal::Fenced(errno)) => Err(self.refused(Refusal::Fenced(errno))),
-            Err(Refusal::Full) => Ok(Taken::Full),
-            Ok(()) => match self.keeper.disk_full() || self.log.road_blocked(len).is_some() {
-                true => Err(self.disk_full()),
-                false => Ok(Taken::Waiting),
-            },
+        let load = self.load(Some(fits), durable, waiter);
+        self.admit_load(load)
+    }
+
+    /// What the rules of back-pressure look at. `fits`: the record finds staging room; `None`: it
+    /// found no index memory.
+    fn load(&self, fits: Option<bool>, durable: bool, waiter: &Waiter) -> Load {
+        let (used, size) = self.log.occupancy();
+        Load {
+            staging: (used as u64, size as u64),
+            staging_fits: fits.unwrap_or(true),
+            pending: self.pending.len() as u64,
+            index_fits: fits.is_some(),
+            index_bytes: self.options.index_memory_bytes as u64,
+            device_age_ms: self.log.device_age_ns(self.now_ns) / 1_000_000,
+            flush_age_ms: self.log.flush_age_ns(self.now_ns) / 1_000_000,
+            durable,
+            waited_ms: self.now_ns.saturating_sub(waiter.born_ns) / 1_000_000,
+            full_ms: 0,
+        }
+    }
+
+    fn admit_load(&mut self, mut load: Load) -> Result<Taken, Reject> {
+        let limits = &self.options.tuning.pressure;
+        if is_full(&load, limits) {
+            let (since_ns, seen_ns) = self.full;
+            // A while without requests says nothing about the shard: then it counts anew.
+            let hold_ns = limits.hold_ms() * 1_000_000;
+            let lasts = since_ns != 0 && self.now_ns.saturating_sub(seen_ns) <= hold_ns;
+            self.full = (if lasts { since_ns } else { self.now_ns }, self.now_ns);
+            load.full_ms = (self.now_ns - self.full.0) / 1_000_000;
+        } else {
+            self.full = (0, 0);
+        }
+        match rule(&load, limits) {
+            Ruling::Accept => Ok(Taken::Waiting),
+            Ruling::Hold => Ok(Taken::Full),
+            Ruling::Refuse(text, reason) => Err(load.reject(text, reason, limits)),
         }
     }
 
@@ -97,36 +138,57 @@ impl Shard {
                      stored any more; repair the device and restart the broker"
                 ),
             ),
-            Refusal::Full => self.busy(0),
+            Refusal::Full => {
+                let (used, size) = self.log.occupancy();
+                Reject::new(
+                    code::SYSTEM_BUSY,
+                    format!(
+                        "[PC_SYNCHRONIZED]broker busy, start flow control for a while, reason: \
+                         device, waited: 0ms, staged and not on the device: {used} bytes, limit: \
+                         {size} bytes, change: stagingSize"
+                    ),
+                )
+            }
         }
     }
 
-    /// The answer when the staging area stays full.
-    pub fn busy(&self, waited_ms: u64) -> Reject {
-        let (used, size) = self.log.occupancy();
-        let age_ms = self.log.device_age_ns(self.now_ns) / 1_000_000;
-        Reject::new(
-            code::SYSTEM_BUSY,
-            format!(
-                "[PC_SYNCHRONIZED]broker busy, start flow control for a while, reason: device, \
-                 waited: {waited_ms}ms, oldest write in flight: {age_ms}ms, staging: {used} of \
-                 {size} bytes (stagingSize)"
-            ),
-        )
+    /// The answer when a record that had room was not taken: no segment could be made for it.
+    fn not_appended(&self, refusal: Refusal, len: usize) -> Reject {
+        match refusal {
+            Refusal::Full => self.disk_full(len).unwrap_or_else(|| self.refused(refusal)),
+            Refusal::Fenced(_) => self.refused(refusal),
+        }
     }
 
-    /// The answer when the disk has no room for another segment.
-    fn disk_full(&self) -> Reject {
-        let (used_percent, limit) = self.keeper.disk_use();
-        Reject::new(
+    /// The answer when the disk is above its mark, or has no room for another segment.
+    fn disk_full(&self, len: usize) -> Option<Reject> {
+        let blocked = self.log.road_blocked(len, LOG_RESERVE);
+        if !self.keeper.disk_full && blocked.is_none() {
+            return None;
+        }
+        let disk = &self.keeper.disk;
+        let (limit, key) = match self.options.tuning.disk.full(disk) {
+            Some(mark) => mark,
+            None => {
+                let errno = blocked?;
+                (format!("no room for another segment: {errno}"), "mappedFileSizeCommitLog")
+            }
+        };
+        Some(Reject::new(
             code::SERVICE_NOT_AVAILABLE,
             format!(
-                "service not available now. the broker's disk is full [CL: {:.2}], limit {:.2} \
-                 (diskSpaceWarningLevelRatio); reads go on; free space or lower fileReservedTime \
-                 or retentionSize",
-                f64::from(used_percent) / 100.0,
-                f64::from(limit) / 100.0
+                "service not available now. It may be caused by one of the following reasons: the \
+                 broker's disk is full [CL: {:.2}], reason: disk, waited: 0ms, free: {} bytes, \
+                 limit: {limit}, change: {key}; reads go on, sends are taken again when there is \
+                 room: free some, or lower fileReservedTime or retentionSize",
+                f64::from(disk.percent()) / 100.0,
+                disk.free_bytes,
             ),
-        )
+        ))
+    }
+
+    /// Why sends of ordinary size are refused whatever their age; `None`: they are not.
+    pub fn refusing(&self) -> Option<String> {
+        self.disk_full(0).map(|reject| reject.remark.into_owned())
     }
 }

@@ -14,8 +14,9 @@ use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::open::ShardOptions;
 use super::pending::{Pending, Ready};
+use super::tuning::Tuning;
 use super::voice::Voice;
-use crate::broker::{Broker, Watermarks};
+use crate::broker::{Broker, BrokerOptions, Watermarks};
 use crate::commitlog::Log;
 use crate::measure::{Meter, Stage};
 
@@ -45,6 +46,8 @@ pub struct Shard {
     pub(super) stamp_ms: i64,
     /// The wall clock itself, milliseconds.
     pub(super) wall_ms: i64,
+    /// Since when requests find it full, and when the last did, nanoseconds; 0: it is not.
+    pub(super) full: (u64, u64),
     /// The last failure of the log was said.
     pub(super) fence_said: bool,
 }
@@ -57,6 +60,8 @@ impl Shard {
         // Store times never go down within a log, whatever the clock does.
         self.stamp_ms = wall_ms.max(self.log.newest_ms());
         self.voice.at(now_ns);
+        self.log.begin_turn(now_ns);
+        self.broker.set_now(self.now_ms());
         self.meter.begin_turn(now_ns);
     }
 
@@ -88,11 +93,6 @@ impl Shard {
         self.log.fenced()
     }
 
-    /// How full the disk is and from where on sends are refused, percent.
-    pub fn disk_use_percent(&self) -> (u32, u32) {
-        self.keeper.disk_use()
-    }
-
     /// The log's records near its end, for replies.
     pub fn resident(&self, position: u64, len: usize) -> Option<&[u8]> {
         self.log.resident(position, len)
@@ -111,6 +111,28 @@ impl Shard {
             return self.pending.fail(out);
         }
         self.pending.collect(self.log.watermarks(), out);
+        let timeout_ns = self.options.tuning.sync_flush_timeout_ms.saturating_mul(1_000_000);
+        if let Some(born_before_ns) = self.now_ns.checked_sub(timeout_ns) {
+            self.pending.expire(born_before_ns, out);
+        }
+    }
+
+    /// Used part of the disk, percent, as last seen.
+    pub fn disk_used_percent(&self) -> u32 {
+        self.keeper.disk.percent()
+    }
+
+    /// What may change while the shard runs, as it is now.
+    pub fn tuning(&self) -> &Tuning {
+        &self.options.tuning
+    }
+
+    /// Changes it, from the next request on; of the broker's options too, but for what is derived
+    /// from them at start.
+    pub fn tune(&mut self, tuning: Tuning, broker: BrokerOptions) {
+        self.options.tuning = tuning;
+        self.log.set_flush_interval(tuning.flush_interval_ms);
+        self.broker.set_options(broker);
     }
 
     /// When the loop must turn although nothing happens, nanoseconds.

@@ -21,6 +21,8 @@ pub struct Broker {
     heard: Vec<String>,
     /// Port of its name server.
     pub namesrv_port: u16,
+    /// Port of its control plane.
+    pub control_port: u16,
 }
 
 impl Broker {
@@ -53,7 +55,13 @@ impl Broker {
                 }
             });
         }
-        let mut broker = Broker { child, lines, heard: Vec::new(), namesrv_port };
+        let mut broker = Broker {
+            child,
+            lines,
+            heard: Vec::new(),
+            namesrv_port,
+            control_port: listen_port - 11,
+        };
         broker.wait_ready()?;
         Ok(broker)
     }

@@ -8,8 +8,10 @@
 pub mod binary;
 pub mod broker;
 pub mod docs;
+pub mod fill;
 pub mod fuzz;
 pub mod hugepages;
 pub mod interop;
+pub mod small_disk;
 pub mod tidy;
 pub mod toolbox;

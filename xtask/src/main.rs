@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fuzz, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, fill, fuzz, hugepages, interop, tidy, toolbox};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -25,6 +25,10 @@ enum Command {
     Docs,
     /// Start weir with and without reserved huge pages and see what it uses (needs root)
     Hugepages,
+    /// Provoke every reason to refuse a send and read what the Java client is told (needs root)
+    Remarks(interop::RemarksArguments),
+    /// Fill and free a small disk under a running broker, again and again (needs root)
+    Fill(fill::Arguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         Command::Docs => docs::write(),
         Command::Hugepages => hugepages::check(),
         Command::Binary => binary::check(),
+        Command::Remarks(arguments) => interop::remarks(&arguments),
+        Command::Fill(arguments) => fill::check(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };

@@ -7,7 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** Entry: --namesrv ADDR --prefix P --feature all|NAME,…|capture|load|verify [--journal FILE]. */
+/** Entry: --namesrv ADDR --prefix P --feature all|NAME,…|capture|load|verify|remarks [--journal FILE]. */
 public final class Main {
     private static final List<String> ALL = Arrays.asList("sync", "async", "one-way", "batch",
         "body-100B", "body-2KiB", "body-4MiB", "body-5MiB", "compressed", "tags", "keys",
@@ -37,6 +37,9 @@ public final class Main {
         switch (feature) {
             case "capture":
                 Capture.run(clients);
+                return 0;
+            case "remarks":
+                Remarks.run(clients);
                 return 0;
             case "load":
                 Load.produce(clients, options.get("journal"));

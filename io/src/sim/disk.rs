@@ -33,6 +33,8 @@ pub struct Faults {
     pub capacity_bytes: u64,
     /// All latencies of the device are multiplied by this.
     pub slowness: u64,
+    /// Those of flushes are multiplied by this as well.
+    pub flush_slowness: u64,
     /// The device lies: a flush flushes nothing and a durable write is a plain one. With this a
     /// durability test must fail, else it tests nothing.
     pub ignore_sync: bool,
@@ -50,6 +52,7 @@ impl Default for Faults {
             read_only_after_error: false,
             capacity_bytes: 1 << 40,
             slowness: 1,
+            flush_slowness: 1,
             ignore_sync: false,
         }
     }

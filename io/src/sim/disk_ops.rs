@@ -99,7 +99,9 @@ impl State {
             (Kind::Sync, _) => random.range(100_000..800_000),
         };
         let tail = if random.range(0..40) == 0 { random.range(2..40) } else { 1 };
-        (base * tail + len as u64 / 2) * self.hosts[host].disk.faults.slowness.max(1)
+        let faults = &self.hosts[host].disk.faults;
+        let flush = if kind == Kind::Sync { faults.flush_slowness.max(1) } else { 1 };
+        (base * tail + len as u64 / 2) * faults.slowness.max(1) * flush
     }
 
     /// Submits an operation; `len` bytes long.

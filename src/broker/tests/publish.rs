@@ -322,17 +322,14 @@ fn a_batch_with_one_bad_message_is_refused_whole() {
 }
 
 #[test]
-fn a_full_index_is_answered_busy_before_anything_is_stored() {
+fn a_full_index_asks_to_wait_before_anything_is_stored() {
     let mut world = World::new();
     world.topic("T", 8);
-    let reject = loop {
-        match world.send(&SendRequest { queue_id: -1, ..message("T") }) {
-            Ok(_) => {}
-            Err(reject) => break reject,
-        }
-    };
-    assert_eq!(reject.code, 2);
-    assert!(reject.remark.starts_with("[PC_SYNCHRONIZED]broker busy, start flow control"));
+    let request = SendRequest { queue_id: -1, ..message("T") };
+    while let Verdict::Admit(admission) = world.broker.admit(&request) {
+        world.store(&admission, &request);
+    }
+    assert_eq!(world.broker.admit(&request), Verdict::IndexFull);
     let stored = world.log.len();
     world.write_chunks();
     assert!(world.send(&message("T")).is_ok());

@@ -4,6 +4,7 @@
 pub(super) mod all_groups;
 pub(super) mod all_topics;
 mod bodies;
+pub(super) mod broker_config;
 pub(super) mod client_config;
 pub(super) mod consumer_list;
 pub(super) mod create_group;

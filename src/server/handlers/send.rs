@@ -12,9 +12,6 @@ use crate::server::dispatch::{Call, Handled};
 use crate::server::turn::Server;
 use crate::shard::Taken;
 
-/// A send that finds no room waits this long before it is refused.
-const WAIT_NS: u64 = 50_000_000;
-
 /// Stores a message, a batch, or refuses it.
 pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Reject> {
     let fields = SendHeader::parse(&call.header)?;
@@ -25,8 +22,7 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
     server.properties = properties;
     match taken? {
         Taken::Waiting => Ok(Handled::Done),
-        Taken::Full if server.block_wait_ns < WAIT_NS => Ok(Handled::Full),
-        Taken::Full => Err(server.shard.busy(server.block_wait_ns / 1_000_000)),
+        Taken::Full => Ok(Handled::Full),
     }
 }
 

@@ -9,9 +9,11 @@ mod client;
 mod install;
 mod kill;
 mod process;
+mod remarks;
 mod report;
 mod scratch;
 mod session;
 mod table;
 
+pub use remarks::{RemarksArguments, remarks};
 pub use report::{Arguments, run};
