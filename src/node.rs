@@ -363,6 +363,7 @@ fn log_options(
         flush_interval_ms: config.flush_interval_ms,
         prepare_ahead: crate::base::limits::PREPARED_AHEAD,
         lock_patience_ms: PATIENCE.as_millis() as u64,
+        serve_around: config.serve_around_damage,
     }
 }
 

@@ -14,7 +14,7 @@ use weir::broker::BrokerOptions;
 use weir::commitlog::LogOptions;
 use weir::measure::{Stage, Stages};
 use weir::server::{Figures, Letter, MAILBOX, PostOffice, Question, Reply, Server};
-use weir::shard::{Shard, ShardOptions, Tuning};
+use weir::shard::{DiskMarks, Shard, ShardOptions, Tuning};
 use weir_io::mailbox::{self, Sender};
 use weir_io::sim::{SimClient, World, WorldOptions};
 use weir_io::{Driver, Uring, UringOptions};
@@ -36,11 +36,16 @@ fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
             flush_interval_ms: 500,
             prepare_ahead: 0,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        tuning: Tuning { flush_interval_ms: 500, ..Tuning::default() },
+        // A test on a real disk must not hang on how full that is.
+        tuning: Tuning {
+            disk: DiskMarks { full_percent: 100, forced: false, ..Tuning::default().disk },
+            ..Tuning::default()
+        },
         quiet: true,
     }
 }
@@ -240,7 +245,8 @@ fn runtime_information_has_rocketmqs_keys_with_the_real_values() {
     assert!(table["putLatency99"].as_str().unwrap().parse::<f64>().unwrap() > 0.0);
     for key in ["putTps", "getTransferredTps", "getTransferedTps", "getTotalTps"] {
         let rates = table[key].as_str().unwrap();
-        assert_eq!(rates.split(' ').map(|rate| rate.parse::<f64>().unwrap()).count(), 3, "{rates}");
+        let rates: Vec<f64> = rates.split(' ').map(|rate| rate.parse().unwrap()).collect();
+        assert_eq!(rates.len(), 3, "{key}: {rates:?}");
     }
     for (key, default) in weir_wire::request::runtime::KEYS {
         assert!(table[key].is_string(), "{key} (default {default}) is missing");

@@ -37,6 +37,7 @@ fn options(sync_flush: bool, staging_bytes: usize) -> ShardOptions {
             flush_interval_ms: 10,
             prepare_ahead: 0,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         dir,
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },

@@ -35,6 +35,7 @@ fn options(sync_flush: bool) -> ShardOptions {
             flush_interval_ms: 10,
             prepare_ahead: 256 * 1024,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         broker: BrokerOptions { sync_flush, young_bytes: 1 << 30, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
@@ -363,4 +364,131 @@ fn rot_in_a_promised_block_refuses_the_start_and_names_the_place() {
     let fault = Box1::open(&world, options(true)).err().unwrap();
     assert!(matches!(fault, OpenFault::Damaged(_)), "{fault:?}");
     assert!(fault.to_string().contains("segment 1 is damaged"), "{fault}");
+}
+
+/// A settled log of one topic, its checkpoints made useless and one byte of block `at` changed.
+fn rotten(seed: u64, messages: usize, offset: u64) -> World {
+    let world = world(seed);
+    let mut one = Box1::open(&world, options(true)).unwrap();
+    one.create("t");
+    one.create("u");
+    for n in 0..messages {
+        assert!(matches!(one.send("t", 0, &body(n)), Answer::Sent { .. }));
+    }
+    drop(one);
+    world.kill();
+    world.advance_by(1_000_000_000);
+    world.flip(&Path::new(DIR).join("log/00000000000000000001.log"), offset, 1).unwrap();
+    for which in 0..2 {
+        let _ = world.flip(&Path::new(DIR).join(format!("checkpoint.{which}")), 5000, 0xFF);
+    }
+    world
+}
+
+fn around() -> ShardOptions {
+    let mut options = options(true);
+    options.log.serve_around = true;
+    options
+}
+
+/// Numbers of the bodies that a stock consumer gets from offset 0 on, and the offsets it was sent
+/// to. Each answer must take it further.
+fn follow(one: &mut Box1, topic: &str) -> (Vec<usize>, Vec<u64>) {
+    let (mut got, mut jumps, mut offset) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let (code, next, bodies) = one.pull(topic, 0, offset);
+        match code {
+            0 => {}
+            20 | 21 => jumps.push(next),
+            _ => return (got, jumps),
+        }
+        assert!(next as i64 > offset, "code {code} at {offset} leads to {next}");
+        offset = next as i64;
+        for bytes in bodies {
+            let number: usize = std::str::from_utf8(&bytes[..8]).unwrap().parse().unwrap();
+            assert_eq!(bytes, body(number), "a forged body");
+            got.push(number);
+        }
+    }
+}
+
+#[test]
+fn a_consumer_jumps_over_a_hole_and_gets_everything_else_once() {
+    let world = rotten(21, 100, 400_000);
+    for start in 0..3 {
+        let mut one = Box1::open(&world, around()).unwrap();
+        let (got, jumps) = follow(&mut one, "t");
+        let missing: Vec<usize> = (0..100).filter(|n| !got.contains(n)).collect();
+        assert!((1..=13).contains(&missing.len()), "start {start}: {missing:?} are missing");
+        assert_eq!(missing.last().unwrap() - missing[0] + 1, missing.len(), "one block's");
+        assert!(got.is_sorted() && got.len() + missing.len() == 100, "start {start}: {got:?}");
+        assert_eq!(jumps, [missing.last().unwrap() + 1].map(|next| next as u64));
+        assert!(one.shard.broker.catalog.topic("u").is_some());
+        // New messages follow, and offsets are not given out twice.
+        let max = one.shard.broker.max_offset("t", 0, one.shard.marks());
+        assert_eq!(max, 100);
+        drop(one);
+        world.kill();
+    }
+}
+
+#[test]
+fn damage_that_a_read_finds_is_jumped_over_too_and_is_an_error_without_the_choice() {
+    let world = world(22);
+    let mut one = Box1::open(&world, options(true)).unwrap();
+    one.create("t");
+    for n in 0..300 {
+        one.send("t", 0, &body(n));
+    }
+    one.shard.close(&mut one.driver).unwrap();
+    drop(one);
+    world.kill();
+    world.flip(&Path::new(DIR).join("log/00000000000000000001.log"), 400_000, 1).unwrap();
+    let mut one = Box1::open(&world, around()).unwrap();
+    let (got, jumps) = follow(&mut one, "t");
+    let missing: Vec<usize> = (0..300).filter(|n| !got.contains(n)).collect();
+    assert!((1..=13).contains(&missing.len()), "{missing:?} are missing");
+    assert_eq!(jumps, [missing.last().unwrap() + 1].map(|next| next as u64));
+    assert!(got.is_sorted() && got.len() + missing.len() == 300);
+    drop(one);
+    world.kill();
+    let mut one = Box1::open(&world, options(true)).unwrap();
+    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        one.pull("t", 0, missing[0] as i64)
+    }));
+    let text = refused.unwrap_err();
+    let text = text.downcast_ref::<String>().unwrap();
+    assert!(text.contains("segment 1 is damaged at offset"), "{text}");
+}
+
+#[test]
+fn what_a_hole_took_at_the_end_of_a_queue_is_not_given_out_again() {
+    let world = world(23);
+    let mut one = Box1::open(&world, options(true)).unwrap();
+    one.create("t");
+    one.create("u");
+    for n in 0..40 {
+        one.send("t", 0, &body(n));
+    }
+    for _ in 0..3 {
+        one.send("u", 0, b"behind");
+    }
+    drop(one);
+    world.kill();
+    world.advance_by(1_000_000_000);
+    let path = Path::new(DIR).join("log/00000000000000000001.log");
+    let bytes = world.peek(&path, 0, 2 * 1024 * 1024).unwrap();
+    let last = bytes.windows(9).position(|window| window == b"00000039-").unwrap();
+    world.flip(&path, last as u64, 1).unwrap();
+    let mut one = Box1::open(&world, around()).unwrap();
+    let (got, _) = follow(&mut one, "t");
+    let max = one.shard.broker.max_offset("t", 0, one.shard.marks());
+    assert_eq!(got, (0..39).collect::<Vec<_>>());
+    assert!(max > 40, "maximum {max}: more than the lost message may have been there");
+    let of_u = one.shard.broker.max_offset("u", 0, one.shard.marks());
+    assert_eq!(of_u, 3, "this queue has a message behind the hole");
+    assert!(matches!(one.send("t", 0, &body(40)), Answer::Sent { .. }));
+    let (again, _) = follow(&mut one, "t");
+    assert_eq!(again.last(), Some(&40));
+    assert_eq!(again.len(), 40);
 }

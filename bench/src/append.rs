@@ -7,14 +7,16 @@
 //! the engine.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
-use serde::Serialize;
 use weir::commitlog::{Log, LogOptions, Refusal, Retention, TOKEN_ROOM};
-use weir_io::{ALIGN, Buf, Driver, Event, File, Source, Token};
+use weir_io::{ALIGN, Driver, Event};
 
-use crate::ceiling::{DEPTH, WRITE_MAX, prepared_file};
+use crate::bed::{BedArgs, Lengths, Session};
+use crate::ceiling::WRITE_MAX;
+use crate::device::Device;
+use crate::findings::{Point, Ratio, Target};
 use crate::machine;
 use crate::ring;
 use crate::spread::Spread;
@@ -31,109 +33,131 @@ const KIND_WRITE: u64 = 1;
 /// The engine alone.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppendArgs {
-    /// Directory on the disk to measure; what is made in it is removed.
-    #[arg(long)]
-    pub dir: PathBuf,
+    /// Where, how long, what is written where.
+    #[command(flatten)]
+    pub bed: BedArgs,
     /// Bytes of a record.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub record: u32,
-    /// Seconds of each half of a pair.
-    #[arg(long, default_value_t = 5.0)]
-    pub seconds: f64,
-    /// Pairs of engine and device.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    pub pairs: u32,
     /// Wait for the device with every write (SYNC_FLUSH).
     #[arg(long)]
     pub sync: bool,
-    /// Measure the device only, with writes of this many bytes.
+    /// In turns with the bare device, at the write size the engine was seen to use: the ratio.
     #[arg(long)]
-    pub raw: Option<usize>,
-    /// Core to run on.
-    #[arg(long)]
-    pub core: Option<usize>,
+    pub raw: bool,
+    /// The device alone, with writes of this many bytes (a multiple of 4096).
+    #[arg(long, conflicts_with = "raw", value_parser = write_size)]
+    pub write_bytes: Option<usize>,
 }
 
-/// Findings, as one JSON line.
-#[derive(Debug, Serialize)]
-struct AppendReport {
-    figure: &'static str,
-    mode: &'static str,
-    record_bytes: u32,
-    mean_write_bytes: usize,
-    depth: usize,
-    /// Engine over device, by pair.
-    ratio: Spread,
-    records_per_s: Spread,
-    device_bytes_per_s: Spread,
-    /// Processor time of the engine for one record.
-    cpu_ns_per_record: Spread,
+fn write_size(text: &str) -> Result<usize, String> {
+    let bytes: usize = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    if bytes.is_multiple_of(ALIGN) && (ALIGN..=WRITE_MAX).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!("not a multiple of {ALIGN} up to {WRITE_MAX}"))
 }
 
-/// Runs the pairs and prints the ratio; with `--raw` the device alone.
+/// Runs the pairs and writes the report.
 pub(crate) fn append(args: &AppendArgs) -> io::Result<()> {
-    if let Some(core) = args.core {
-        weir_io::cpu::pin(core)?;
-    }
-    let dir = args.dir.join(format!("weir-bench-append-{}", std::process::id()));
-    std::fs::create_dir_all(&dir)?;
-    let result = run(args, &dir);
-    std::fs::remove_dir_all(&dir)?;
-    result
+    let lengths = args.bed.lengths(
+        Lengths { seconds: 1.0, warmup: 0.0, rounds: 4 },
+        Lengths { seconds: 5.0, warmup: 0.0, rounds: 8 },
+        Lengths { seconds: 10.0, warmup: 0.0, rounds: 12 },
+    );
+    let halves = f64::from(lengths.rounds) * if args.raw { 2.0 } else { 1.0 };
+    let planned = halves * lengths.seconds + if args.write_bytes.is_none() { 1.0 } else { 0.0 };
+    let mut session = Session::begin(&args.bed, "append", planned)?;
+    let dir = session.root.clone();
+    let core = args.bed.server_core;
+    // A thread of its own: what this one starts later must not inherit the core.
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            weir_io::cpu::pin(core)?;
+            match args.write_bytes {
+                Some(bytes) => device_alone(args, &mut session, lengths, bytes),
+                None => run(args, &mut session, lengths, &dir),
+            }
+        });
+        work.join().unwrap_or_else(|_| Err(io::Error::other("the engine's thread died")))
+    })?;
+    session.finish()
 }
 
-fn run(args: &AppendArgs, dir: &Path) -> io::Result<()> {
-    let mode = if args.sync { "sync" } else { "async" };
-    let mut device = Device::new(dir, args.sync)?;
-    if let Some(write_bytes) = args.raw {
-        let rates = (0..args.pairs)
-            .map(|_| device.run(write_bytes, args.seconds))
-            .collect::<io::Result<Vec<f64>>>()?;
-        let spread = Spread::of(rates);
-        let relative = spread.divided_by(spread.median);
-        println!(
-            "{}",
-            serde_json::json!({
-                "figure": "raw", "mode": mode, "write_bytes": write_bytes, "depth": DEPTH,
-                "bytes_per_s": spread, "relative_to_median": relative,
-            })
-        );
-        return Ok(());
+fn label(sync: bool) -> &'static str {
+    if sync { "SYNC" } else { "ASYNC" }
+}
+
+fn device_point(args: &AppendArgs, round: u32, bytes: usize, bytes_per_s: f64) -> Point {
+    Point {
+        panel: format!("{}, {} KiB writes", label(args.sync), bytes / 1024),
+        series: "device".to_owned(),
+        step: "append".to_owned(),
+        round,
+        per_s: bytes_per_s / bytes as f64,
+        bytes_per_s,
+        ..Point::default()
     }
+}
+
+fn device_alone(
+    args: &AppendArgs,
+    session: &mut Session,
+    lengths: Lengths,
+    bytes: usize,
+) -> io::Result<()> {
+    let mut device = Device::new(&session.root)?;
+    let mut rates = Vec::new();
+    for round in 0..lengths.rounds {
+        session.progress.doing(format!("device, round {round}"));
+        let rate = device.write(bytes, lengths.seconds, args.sync)?;
+        session.progress.done(lengths.seconds);
+        session.keep(device_point(args, round, bytes, rate))?;
+        rates.push(rate);
+    }
+    let median = Spread::of(rates.clone()).median;
+    let figure = format!("device / its own median, {}", label(args.sync));
+    let pairs = rates.into_iter().map(|rate| (rate, median));
+    session.ratio(Ratio::of(figure, "bytes/s", None, pairs));
+    Ok(())
+}
+
+fn run(args: &AppendArgs, session: &mut Session, lengths: Lengths, dir: &Path) -> io::Result<()> {
+    let mut device = match args.raw {
+        true => Some(Device::new(&session.root)?),
+        false => None,
+    };
     let mut driver = ring::driver()?;
     let mut engine = Engine::new(&mut driver, dir, args)?;
-    engine.run(&mut driver, args.seconds)?;
-    let (mut ratios, mut records, mut bytes, mut cpu) = (vec![], vec![], vec![], vec![]);
-    let mut mean_write_bytes = 0;
-    for pair in 0..args.pairs {
-        let turn = engine.run(&mut driver, args.seconds)?;
-        mean_write_bytes = turn.mean_write_bytes.clamp(ALIGN, WRITE_MAX);
-        let device_rate = device.run(mean_write_bytes, args.seconds)?;
-        let ratio = turn.bytes_per_s / device_rate;
-        eprintln!(
-            "pair {pair}: engine {:.0} records/s, device {:.0} MiB/s by {} KiB: {ratio:.3}",
-            turn.bytes_per_s / f64::from(args.record),
-            device_rate / 1_048_576.0,
-            mean_write_bytes / 1024
-        );
-        ratios.push(ratio);
-        records.push(turn.bytes_per_s / f64::from(args.record));
-        bytes.push(device_rate);
-        cpu.push(turn.cpu_ns_per_record);
+    engine.run(&mut driver, 1.0)?;
+    session.progress.done(1.0);
+    let mut pairs = Vec::new();
+    for round in 0..lengths.rounds {
+        session.progress.doing(format!("engine, round {round}"));
+        let turn = engine.run(&mut driver, lengths.seconds)?;
+        session.progress.done(lengths.seconds);
+        let write_bytes = turn.mean_write_bytes.clamp(ALIGN, WRITE_MAX);
+        session.keep(Point {
+            panel: format!("{}, {} B records", label(args.sync), args.record),
+            series: "engine".to_owned(),
+            step: "append".to_owned(),
+            round,
+            per_s: turn.bytes_per_s / f64::from(args.record),
+            bytes_per_s: turn.bytes_per_s,
+            cpu_ns_per_message: Some(turn.cpu_ns_per_record),
+            messages_per_write: Some(write_bytes as f64 / f64::from(args.record)),
+            ..Point::default()
+        })?;
+        let Some(device) = &mut device else { continue };
+        session.progress.doing(format!("device, round {round}"));
+        let rate = device.write(write_bytes, lengths.seconds, args.sync)?;
+        session.progress.done(lengths.seconds);
+        session.keep(device_point(args, round, write_bytes, rate))?;
+        pairs.push((turn.bytes_per_s, rate));
     }
-    let report = AppendReport {
-        figure: "append",
-        mode,
-        record_bytes: args.record,
-        mean_write_bytes,
-        depth: DEPTH,
-        ratio: Spread::of(ratios),
-        records_per_s: Spread::of(records),
-        device_bytes_per_s: Spread::of(bytes),
-        cpu_ns_per_record: Spread::of(cpu),
-    };
-    eprintln!("engine / device, {mode}: {}", report.ratio);
-    println!("{}", serde_json::to_string(&report)?);
+    let figure = format!("engine append / device, {}, {} B records", label(args.sync), args.record);
+    let target = args.sync.then_some(Target::AtLeast(0.85));
+    session.ratio(Ratio::of(figure, "bytes/s", target, pairs));
     Ok(())
 }
 
@@ -167,6 +191,7 @@ impl Engine {
             flush_interval_ms: 500,
             prepare_ahead: weir::base::limits::PREPARED_AHEAD,
             lock_patience_ms: 1000,
+            serve_around: false,
         };
         // The staging memory is only needed while this process lives.
         let name = options.staging_name.clone();
@@ -247,72 +272,5 @@ impl Engine {
             self.log.on_event(driver, event);
         }
         Ok(())
-    }
-}
-
-/// The bare device: writes of one size at one depth, round and round in a written file.
-struct Device {
-    /// A ring of its own: what the engine still has in the air must not end up here.
-    driver: Driver,
-    file: File,
-    size: u64,
-    offset: u64,
-    sync: bool,
-    spare: Vec<Buf>,
-    events: Vec<Event>,
-}
-
-impl Device {
-    fn new(dir: &Path, sync: bool) -> io::Result<Self> {
-        let mut driver = ring::driver()?;
-        let size = SEGMENT_BYTES;
-        let file = prepared_file(&mut driver, &dir.join("raw"), size)?;
-        let spare = (0..DEPTH).map(|_| Buf::new(WRITE_MAX)).collect();
-        Ok(Self { driver, file, size, offset: 0, sync, spare, events: Vec::new() })
-    }
-
-    /// Bytes per second.
-    fn run(&mut self, write_bytes: usize, seconds: f64) -> io::Result<f64> {
-        let driver = &mut self.driver;
-        let write_bytes = write_bytes.next_multiple_of(ALIGN);
-        if write_bytes > WRITE_MAX {
-            return Err(io::Error::other(format!("a write has at most {WRITE_MAX} bytes")));
-        }
-        let start_ns = driver.now_ns();
-        let until_ns = start_ns + (seconds * 1e9) as u64;
-        let mut flushed_ns = start_ns;
-        let mut writes = 0_u64;
-        let mut end_ns = start_ns;
-        while self.spare.len() < DEPTH || driver.now_ns() < until_ns {
-            while driver.now_ns() < until_ns
-                && let Some(mut buf) = self.spare.pop()
-            {
-                buf.set_len(write_bytes);
-                if self.offset + write_bytes as u64 > self.size {
-                    self.offset = 0;
-                }
-                let source = Source::Buf(buf);
-                driver.write(self.file, self.offset, source, self.sync, Token(0));
-                self.offset += write_bytes as u64;
-            }
-            driver.wait(u64::MAX, &mut self.events)?;
-            for event in self.events.drain(..) {
-                match event {
-                    Event::Written { buf, result, .. } => {
-                        result?;
-                        self.spare.extend(buf);
-                        writes += 1;
-                    }
-                    Event::Synced { result, .. } => result?,
-                    _ => {}
-                }
-            }
-            end_ns = driver.now_ns();
-            if !self.sync && end_ns >= flushed_ns + 500_000_000 {
-                flushed_ns = end_ns;
-                driver.sync(self.file, Token(1));
-            }
-        }
-        Ok(writes as f64 * write_bytes as f64 / ((end_ns - start_ns) as f64 / 1e9))
     }
 }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use weir_io::{
     ALIGN, Buf, Chunk, Driver, Errno, Event, File, OpenMode, ReceiveEnd, Socket, Source, Token,
 };
@@ -27,13 +27,13 @@ pub(crate) const DEPTH: usize = 4;
 /// Most bytes of one write, as in weir's engine.
 pub(crate) const WRITE_MAX: usize = 2 * 1024 * 1024;
 /// Buffers: those in flight, and as many being filled (16 MiB together, as weir's staging).
-const BUFFERS: usize = 2 * DEPTH;
+pub(crate) const BUFFERS: usize = 2 * DEPTH;
 /// What a stored record of this generator's messages has beside its body: 91 fixed bytes, topic,
 /// and properties with what a broker adds. The rest of a frame's header is not written, or a
 /// device at its limit would make the ceiling lower than it is.
 const RECORD_BYTES: usize = 216;
 /// Async mode: time between two flushes of the device, RocketMQ's `flushIntervalCommitLog`.
-const FLUSH_NS: u64 = 500_000_000;
+pub(crate) const FLUSH_NS: u64 = 500_000_000;
 
 const LISTENER: u64 = u64::MAX;
 const FLUSH: u64 = u64::MAX - 1;
@@ -58,6 +58,20 @@ pub(crate) struct CeilingArgs {
     /// Core to run on.
     #[arg(long)]
     pub core: Option<usize>,
+    /// The runtime under the loop.
+    #[arg(long, value_enum, default_value_t = RuntimeKind::WeirIo)]
+    pub runtime: RuntimeKind,
+}
+
+/// A runtime the loop can stand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeKind {
+    /// weir's own.
+    WeirIo,
+    /// The crate of that name.
+    Glommio,
+    /// The crate of that name.
+    TokioUring,
 }
 
 /// Serves until the process is ended. Prints `ready ADDRESS` once it listens.
@@ -65,8 +79,16 @@ pub(crate) fn ceiling(args: &CeilingArgs) -> io::Result<()> {
     if let Some(core) = args.core {
         weir_io::cpu::pin(core)?;
     }
-    let mut driver = ring::driver()?;
     let size = args.file_size.next_multiple_of(WRITE_MAX as u64).max((DEPTH * WRITE_MAX) as u64);
+    match args.runtime {
+        RuntimeKind::WeirIo => on_weir_io(args, size),
+        RuntimeKind::Glommio => crate::runtimes::on_glommio(args, size),
+        RuntimeKind::TokioUring => crate::runtimes::on_tokio_uring(args, size),
+    }
+}
+
+fn on_weir_io(args: &CeilingArgs, size: u64) -> io::Result<()> {
+    let mut driver = ring::driver()?;
     let file = prepared_file(&mut driver, &args.file, size)?;
     let (listener, addr) = driver.listen(args.listen, Duration::from_secs(2))?;
     driver.accept(listener, Token(LISTENER));
@@ -112,7 +134,7 @@ pub(crate) fn prepared_file(
 }
 
 /// An answer of about the size of weir's, with the place of its opaque.
-fn canned(encoding: Encoding) -> (Vec<u8>, usize) {
+pub(crate) fn canned(encoding: Encoding) -> (Vec<u8>, usize) {
     let ext = [
         ("MSG_REGION", "DefaultRegion"),
         ("TRACE_ON", "true"),
@@ -250,31 +272,9 @@ impl Ceiling {
     }
 
     /// Takes the whole frames of a piece; keeps the start of the one that is cut.
-    fn frames(&mut self, i: usize, mut bytes: &[u8]) -> io::Result<()> {
+    fn frames(&mut self, i: usize, bytes: &[u8]) -> io::Result<()> {
         let mut partial = std::mem::take(&mut self.connections[i].partial);
-        while !bytes.is_empty() {
-            if partial.is_empty() {
-                match length(bytes)? {
-                    Some(len) if len <= bytes.len() => {
-                        self.frame(i, &bytes[..len])?;
-                        bytes = &bytes[len..];
-                    }
-                    _ => {
-                        partial.extend_from_slice(bytes);
-                        break;
-                    }
-                }
-                continue;
-            }
-            let need = length(&partial)?.unwrap_or(4);
-            let step = (need - partial.len()).min(bytes.len());
-            partial.extend_from_slice(&bytes[..step]);
-            bytes = &bytes[step..];
-            if length(&partial)?.is_some_and(|len| len == partial.len()) {
-                self.frame(i, &partial)?;
-                partial.clear();
-            }
-        }
+        each_frame(&mut partial, bytes, |frame| self.frame(i, frame))?;
         self.connections[i].partial = partial;
         Ok(())
     }
@@ -283,8 +283,7 @@ impl Ceiling {
         let Some((encoding, opaque)) = opaque_of(&mut self.places, frame) else {
             return Err(io::Error::other("a frame without opaque"));
         };
-        let header_bytes = u32::from_be_bytes([0, frame[5], frame[6], frame[7]]) as usize;
-        let stored = &frame[(8 + header_bytes).saturating_sub(RECORD_BYTES)..];
+        let stored = stored_part(frame);
         if self.filling.used + stored.len() > WRITE_MAX {
             let full = std::mem::take(&mut self.filling);
             self.full.push_back(full);
@@ -383,6 +382,44 @@ impl Ceiling {
             self.driver.send(connection.socket, full, Token(SEND | i as u64));
         }
     }
+}
+
+/// The bytes of a frame that are written: its body, and as much as a record has beside it.
+pub(crate) fn stored_part(frame: &[u8]) -> &[u8] {
+    let header_bytes = u32::from_be_bytes([0, frame[5], frame[6], frame[7]]) as usize;
+    &frame[(8 + header_bytes).saturating_sub(RECORD_BYTES)..]
+}
+
+/// Calls `on` with each whole frame; keeps the start of the one that is cut in `partial`.
+pub(crate) fn each_frame(
+    partial: &mut Vec<u8>,
+    mut bytes: &[u8],
+    mut on: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        if partial.is_empty() {
+            match length(bytes)? {
+                Some(len) if len <= bytes.len() => {
+                    on(&bytes[..len])?;
+                    bytes = &bytes[len..];
+                }
+                _ => {
+                    partial.extend_from_slice(bytes);
+                    break;
+                }
+            }
+            continue;
+        }
+        let need = length(partial)?.unwrap_or(4);
+        let step = (need - partial.len()).min(bytes.len());
+        partial.extend_from_slice(&bytes[..step]);
+        bytes = &bytes[step..];
+        if length(partial)?.is_some_and(|len| len == partial.len()) {
+            on(partial)?;
+            partial.clear();
+        }
+    }
+    Ok(())
 }
 
 /// Length of the whole frame at the front of `bytes`, once four bytes are there.

@@ -14,6 +14,8 @@ pub(crate) mod code {
     pub(crate) const PULL: i32 = 11;
     /// UPDATE_AND_CREATE_TOPIC.
     pub(crate) const CREATE_TOPIC: i32 = 17;
+    /// GET_MIN_OFFSET.
+    pub(crate) const MIN_OFFSET: i32 = 31;
     /// GET_MAX_OFFSET.
     pub(crate) const MAX_OFFSET: i32 = 30;
     /// GET_ROUTEINFO_BY_TOPIC.
@@ -119,6 +121,8 @@ pub(crate) struct SendShape<'a> {
     pub queue_id: u32,
     /// Body bytes.
     pub body_bytes: usize,
+    /// The WAIT property: false asks for an answer before the device has the message.
+    pub wait: bool,
 }
 
 /// A send frame with its two patched places.
@@ -131,11 +135,12 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Builds the frame of a stock Java producer: unique key, tag and `WAIT=true` in the
-    /// properties, queue count of the default topic, its own broker's name.
+    /// Builds the frame of a stock Java producer: unique key, tag and `WAIT` in the properties,
+    /// queue count of the default topic, its own broker's name.
     pub(crate) fn send(shape: &SendShape<'_>) -> Self {
         let properties = format!(
-            "UNIQ_KEY\u{1}{UNIQUE_PREFIX}{UNIQUE_COUNTER}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}"
+            "UNIQ_KEY\u{1}{UNIQUE_PREFIX}{UNIQUE_COUNTER}\u{2}WAIT\u{1}{}\u{2}TAGS\u{1}TagA\u{2}",
+            shape.wait
         );
         let queue_id = shape.queue_id.to_string();
         let mut ext = vec![
@@ -202,11 +207,15 @@ fn find(frame: &[u8], what: &[u8]) -> usize {
 
 /// What a PULL_MESSAGE asks for.
 #[derive(Clone, Debug)]
-pub(crate) struct PullShape<'a> {
+pub(crate) struct PullShape {
     /// Header encoding.
     pub encoding: Encoding,
     /// Topic.
-    pub topic: &'a str,
+    pub topic: String,
+    /// Consumer group.
+    pub group: String,
+    /// Whether the pull stores its own offset as consumed, as a stock push consumer's does.
+    pub commit: bool,
     /// Queue.
     pub queue_id: u32,
     /// Messages per pull.
@@ -217,16 +226,16 @@ pub(crate) struct PullShape<'a> {
 
 /// A pull from `offset`. The subscription travels in the request (sysFlag 4), so that no
 /// heartbeat is needed first.
-pub(crate) fn pull(shape: &PullShape<'_>, opaque: u32, offset: u64) -> Vec<u8> {
-    let sys_flag = if shape.hold_ms > 0 { "6" } else { "4" };
+pub(crate) fn pull(shape: &PullShape, opaque: u32, offset: u64) -> Vec<u8> {
+    let sys_flag = 4 + 2 * u32::from(shape.hold_ms > 0) + u32::from(shape.commit);
     let ext = [
-        ("consumerGroup", "weir_bench_consumer"),
-        ("topic", shape.topic),
+        ("consumerGroup", shape.group.as_str()),
+        ("topic", &shape.topic),
         ("queueId", &shape.queue_id.to_string()),
         ("queueOffset", &offset.to_string()),
         ("maxMsgNums", &shape.batch.to_string()),
-        ("sysFlag", sys_flag),
-        ("commitOffset", "0"),
+        ("sysFlag", &sys_flag.to_string()),
+        ("commitOffset", &if shape.commit { offset } else { 0 }.to_string()),
         ("suspendTimeoutMillis", &shape.hold_ms.to_string()),
         ("subscription", "*"),
         ("subVersion", "0"),
@@ -240,7 +249,14 @@ mod tests {
     use super::*;
 
     fn shape(encoding: Encoding) -> SendShape<'static> {
-        SendShape { encoding, topic: "T", broker_name: "b", queue_id: 3, body_bytes: 100 }
+        SendShape {
+            encoding,
+            topic: "T",
+            broker_name: "b",
+            queue_id: 3,
+            body_bytes: 100,
+            wait: true,
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Latencies in HDR histograms: one for the whole run, one for each second of it.
+//! Latencies in HDR histograms: one for the whole run, one for each step of its time line.
 //!
 //! Values are nanoseconds with three digits, up to a minute; what is longer counts as a minute.
-//! Percentiles are taken from the whole run's histogram, never averaged over intervals.
+//! Percentiles are taken from the whole run's histogram, never averaged over steps. A step's
+//! histogram is kept only when a log of them is wanted; else its summary stays.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -14,18 +15,34 @@ use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 use serde::{Deserialize, Serialize};
 
 const LONGEST_NS: u64 = 60_000_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
+/// The quantiles of a spectrum; those beyond what the count can tell are left out.
+const SPECTRUM: [f64; 20] = [
+    0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999,
+    0.9995, 0.9999, 0.99999, 0.999999,
+];
 
 /// Latencies of one run.
 #[derive(Debug)]
 pub(crate) struct Latency {
     whole: Histogram<u64>,
-    /// Histogram of each second since the start of measuring; kept only when a log is wanted.
-    seconds: Option<Vec<Histogram<u64>>>,
+    interval_ns: u64,
+    /// The step that is being filled.
+    now: Step,
+    moments: Vec<Moment>,
+    /// Histogram of each step; kept only when a log is wanted.
+    kept: Option<Vec<Histogram<u64>>>,
+}
+
+#[derive(Debug)]
+struct Step {
+    histogram: Histogram<u64>,
+    sent: u64,
+    pulled: u64,
+    failed: u64,
 }
 
 /// The percentiles a report shows, microseconds.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Percentiles {
     /// Median.
     pub p50_us: f64,
@@ -39,38 +56,126 @@ pub(crate) struct Percentiles {
     pub max_us: f64,
 }
 
+/// One step of a time line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Moment {
+    /// Start of the step, seconds since measuring began.
+    pub at_s: f64,
+    /// Messages sent in it.
+    pub sent: u64,
+    /// Messages pulled in it.
+    pub pulled: u64,
+    /// Error answers in it.
+    pub failed: u64,
+    /// Median latency, microseconds; 0 when nothing ended in this step.
+    pub p50_us: f64,
+    /// 99 of 100.
+    pub p99_us: f64,
+    /// The longest.
+    pub max_us: f64,
+}
+
+/// What one event adds to the current step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Count {
+    /// Messages sent.
+    Sent(u64),
+    /// Messages pulled.
+    Pulled(u64),
+    /// Error answers.
+    Failed,
+}
+
 impl Latency {
-    /// An empty recorder; `by_second` keeps what [`Latency::write_log`] needs.
-    pub(crate) fn new(by_second: bool) -> io::Result<Self> {
-        Ok(Self { whole: empty()?, seconds: by_second.then(Vec::new) })
+    /// An empty recorder with steps of `interval_ns` (more than 0); `keep` keeps what
+    /// [`Latency::write_log`] needs.
+    pub(crate) fn new(interval_ns: u64, keep: bool) -> io::Result<Self> {
+        let now = Step { histogram: empty()?, sent: 0, pulled: 0, failed: 0 };
+        let kept = keep.then(Vec::new);
+        Ok(Self { whole: empty()?, interval_ns, now, moments: Vec::new(), kept })
     }
 
-    /// Records one latency that ended `since_start_ns` after measuring began.
+    /// Records one latency that ended `since_start_ns` after measuring began. Times never go
+    /// back by more than they were read at once.
     pub(crate) fn record(&mut self, latency_ns: u64, since_start_ns: u64) {
+        self.roll(since_start_ns);
         self.whole.saturating_record(latency_ns.max(1));
-        let Some(seconds) = &mut self.seconds else { return };
-        let second = (since_start_ns / SECOND_NS) as usize;
-        while seconds.len() <= second {
-            // A histogram of the same bounds was built before, so this one can be too.
-            let Ok(next) = empty() else { return };
-            seconds.push(next);
+        self.now.histogram.saturating_record(latency_ns.max(1));
+    }
+
+    /// Counts what happened `since_start_ns` after measuring began.
+    pub(crate) fn count(&mut self, what: Count, since_start_ns: u64) {
+        self.roll(since_start_ns);
+        match what {
+            Count::Sent(messages) => self.now.sent += messages,
+            Count::Pulled(messages) => self.now.pulled += messages,
+            Count::Failed => self.now.failed += 1,
         }
-        seconds[second].saturating_record(latency_ns.max(1));
+    }
+
+    /// Closes the steps that end before this time, empty ones too.
+    fn roll(&mut self, since_start_ns: u64) {
+        while since_start_ns >= (self.moments.len() as u64 + 1) * self.interval_ns {
+            self.close_step();
+        }
+    }
+
+    fn close_step(&mut self) {
+        let at = |quantile: f64| micros(self.now.histogram.value_at_quantile(quantile));
+        self.moments.push(Moment {
+            at_s: self.moments.len() as f64 * self.interval_ns as f64 / 1e9,
+            sent: self.now.sent,
+            pulled: self.now.pulled,
+            failed: self.now.failed,
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            max_us: micros(self.now.histogram.max()),
+        });
+        if let Some(kept) = &mut self.kept {
+            kept.push(self.now.histogram.clone());
+        }
+        self.now.histogram.reset();
+        (self.now.sent, self.now.pulled, self.now.failed) = (0, 0, 0);
+    }
+
+    /// Closes the steps up to the end of measuring; what is left of a cut step is dropped from
+    /// the time line (it stays in the whole).
+    pub(crate) fn finish(&mut self, measured_ns: u64) {
+        self.roll(measured_ns);
+    }
+
+    /// The steps that are over.
+    pub(crate) fn moments(&self) -> &[Moment] {
+        &self.moments
     }
 
     /// Percentiles of the whole run.
     pub(crate) fn percentiles(&self) -> Percentiles {
-        let at = |quantile: f64| self.whole.value_at_quantile(quantile) as f64 / 1000.0;
+        let at = |quantile: f64| micros(self.whole.value_at_quantile(quantile));
         Percentiles {
             p50_us: at(0.5),
             p90_us: at(0.9),
             p99_us: at(0.99),
             p999_us: at(0.999),
-            max_us: self.whole.max() as f64 / 1000.0,
+            max_us: micros(self.whole.max()),
         }
     }
 
-    /// Writes the seconds as an HdrHistogram log (V2, compressed), which the usual plotters read.
+    /// Quantile and microseconds, as far as the count of values tells them apart; the last is
+    /// the longest, at the quantile one less than all.
+    pub(crate) fn spectrum(&self) -> Vec<(f64, f64)> {
+        let count = self.whole.len() as f64;
+        if count < 1.0 {
+            return Vec::new();
+        }
+        let told = SPECTRUM.iter().filter(|quantile| (1.0 - *quantile) * count >= 1.0);
+        let mut points: Vec<_> =
+            told.map(|q| (*q, micros(self.whole.value_at_quantile(*q)))).collect();
+        points.push((1.0 - 1.0 / (count + 1.0), micros(self.whole.max())));
+        points
+    }
+
+    /// Writes the steps as an HdrHistogram log (V2, compressed), which the usual plotters read.
     /// The log's unit for maxima is milliseconds.
     pub(crate) fn write_log(&self, path: &Path, started: SystemTime, note: &str) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
@@ -81,13 +186,17 @@ impl Latency {
             .with_start_time(started)
             .with_max_value_divisor(1e6)
             .begin_log_with(&mut file, &mut serializer)?;
-        for (second, histogram) in self.seconds.iter().flatten().enumerate() {
-            let from = Duration::from_secs(second as u64);
-            log.write_histogram(histogram, from, Duration::from_secs(1), None)
+        let step = Duration::from_nanos(self.interval_ns);
+        for (at, histogram) in self.kept.iter().flatten().enumerate() {
+            log.write_histogram(histogram, step * at as u32, step, None)
                 .map_err(|error| failed(&error))?;
         }
         Ok(())
     }
+}
+
+fn micros(ns: u64) -> f64 {
+    ns as f64 / 1000.0
 }
 
 fn empty() -> io::Result<Histogram<u64>> {
@@ -100,12 +209,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_are_written_as_a_log_that_can_be_read_back() {
-        let mut latency = Latency::new(true).unwrap();
+    fn steps_are_written_as_a_log_that_can_be_read_back() {
+        let mut latency = Latency::new(1_000_000_000, true).unwrap();
         for i in 0..100 {
             latency.record(1_000 * (i + 1), i * 30_000_000);
         }
-        latency.record(u64::MAX, 0);
+        latency.record(u64::MAX, 2_990_000_000);
+        latency.finish(3_000_000_000);
         assert_eq!(latency.whole.len(), 101);
         let percentiles = latency.percentiles();
         assert!((percentiles.p50_us - 51.0).abs() < 0.2, "{percentiles:?}");
@@ -117,5 +227,20 @@ mod tests {
         let lines: Vec<_> = text.lines().filter(|line| line.contains("HIST")).collect();
         assert_eq!(lines.len(), 3, "{text}");
         assert!(text.starts_with("#test"), "{text}");
+    }
+
+    #[test]
+    fn a_stall_leaves_empty_steps_and_a_spectrum_says_no_more_than_the_count() {
+        let mut latency = Latency::new(100_000_000, false).unwrap();
+        for i in 0..10 {
+            latency.count(Count::Sent(2), i * 10_000_000);
+            latency.record(5_000, i * 10_000_000);
+        }
+        latency.count(Count::Failed, 450_000_000);
+        latency.finish(500_000_000);
+        let sent: Vec<_> = latency.moments().iter().map(|m| (m.sent, m.failed)).collect();
+        assert_eq!(sent, [(20, 0), (0, 0), (0, 0), (0, 0), (0, 1)]);
+        let spectrum = latency.spectrum();
+        assert!(spectrum.iter().all(|(q, _)| *q <= 10.0 / 11.0), "{spectrum:?}");
     }
 }

@@ -45,6 +45,20 @@ impl Reply<'_> {
         };
         decimal(after).map(|value| value as u64)
     }
+
+    /// The remark, empty when there is none. For answers that say why they failed; slow.
+    pub(crate) fn remark(&self) -> String {
+        if self.binary {
+            // Code 2, language 1, version 2, opaque 4, flag 4, then the remark's length.
+            let text = self.header.get(13..17).and_then(|length| {
+                let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
+                self.header.get(17..17 + length)
+            });
+            return String::from_utf8_lossy(text.unwrap_or_default()).into_owned();
+        }
+        let header: serde_json::Value = serde_json::from_slice(self.header).unwrap_or_default();
+        header.get("remark").and_then(|text| text.as_str()).unwrap_or_default().to_owned()
+    }
 }
 
 /// Finds answers in a byte stream that arrives in pieces.

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Least, median and greatest of some tries.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Spread {
     /// Least.
     pub min: f64,
@@ -31,11 +31,6 @@ impl Spread {
         };
         let median = f64::midpoint(values[(count - 1) / 2], values[count / 2]);
         Self { min: *min, median, max: *max, count }
-    }
-
-    /// All three divided by a number.
-    pub(crate) fn divided_by(self, by: f64) -> Self {
-        Self { min: self.min / by, median: self.median / by, max: self.max / by, ..self }
     }
 }
 

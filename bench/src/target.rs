@@ -22,6 +22,8 @@ const SUCCESS: i32 = 0;
 pub(crate) struct Queue {
     /// Its broker's address.
     pub addr: SocketAddr,
+    /// Its topic.
+    pub topic: String,
     /// Its broker's name; empty when the broker was given by address.
     pub broker_name: String,
     /// Queue id.
@@ -78,7 +80,9 @@ pub(crate) fn call(
     ext: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+    let unreachable =
+        |error: io::Error| io::Error::other(format!("{addr} cannot be reached: {error}"));
+    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE).map_err(unreachable)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&request(Encoding::Json, code, OPAQUE_BASE, ext, body))?;
     let mut word = [0; 4];
@@ -110,7 +114,8 @@ fn succeeded(what: &str, answer: Answer) -> io::Result<Answer> {
 
 /// `host:port` as an address.
 pub(crate) fn resolve(text: &str) -> io::Result<SocketAddr> {
-    let first = text.to_socket_addrs()?.next();
+    let wrong = |error: io::Error| io::Error::other(format!("{text} is not host:port: {error}"));
+    let first = text.to_socket_addrs().map_err(wrong)?.next();
     first.ok_or_else(|| io::Error::other(format!("{text}: no such address")))
 }
 
@@ -131,7 +136,8 @@ pub(crate) fn from_name_server(namesrv: &str, topic: &str, queues: u32) -> io::R
         let addr = master(broker)?;
         let rows = route.queue_datas.iter().filter(|row| row.broker_name == broker.broker_name);
         for queue_id in rows.flat_map(|row| 0..row.write_queue_nums) {
-            found.push(Queue { addr, broker_name: broker.broker_name.clone(), queue_id });
+            let broker_name = broker.broker_name.clone();
+            found.push(Queue { addr, topic: topic.to_owned(), broker_name, queue_id });
         }
     }
     // Neighbouring connections should go to different brokers.
@@ -143,7 +149,9 @@ pub(crate) fn from_name_server(namesrv: &str, topic: &str, queues: u32) -> io::R
 pub(crate) fn from_broker(broker: &str, topic: &str, queues: u32) -> io::Result<Vec<Queue>> {
     let addr = resolve(broker)?;
     create_topic(addr, topic, queues)?;
-    let queue = |queue_id| Queue { addr, broker_name: String::new(), queue_id };
+    let topic = topic.to_owned();
+    let queue =
+        |queue_id| Queue { addr, topic: topic.clone(), broker_name: String::new(), queue_id };
     Ok((0..queues).map(queue).collect())
 }
 
@@ -171,9 +179,18 @@ fn create_topic(addr: SocketAddr, topic: &str, queues: u32) -> io::Result<()> {
 }
 
 /// The offset behind the newest message of a queue.
-pub(crate) fn max_offset(queue: &Queue, topic: &str) -> io::Result<u64> {
-    let ext = [("topic", topic), ("queueId", &*queue.queue_id.to_string())];
-    let answer = succeeded("max offset", call(queue.addr, code::MAX_OFFSET, &ext, &[])?)?;
+pub(crate) fn max_offset(queue: &Queue) -> io::Result<u64> {
+    offset(queue, code::MAX_OFFSET, "max offset")
+}
+
+/// The offset of the oldest message of a queue.
+pub(crate) fn min_offset(queue: &Queue) -> io::Result<u64> {
+    offset(queue, code::MIN_OFFSET, "min offset")
+}
+
+fn offset(queue: &Queue, code: i32, what: &str) -> io::Result<u64> {
+    let ext = [("topic", queue.topic.as_str()), ("queueId", &*queue.queue_id.to_string())];
+    let answer = succeeded(what, call(queue.addr, code, &ext, &[])?)?;
     let offset = answer.ext.get("offset").and_then(|text| text.parse().ok());
-    offset.ok_or_else(|| io::Error::other("max offset: an answer without offset"))
+    offset.ok_or_else(|| io::Error::other(format!("{what}: an answer without offset")))
 }

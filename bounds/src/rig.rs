@@ -33,6 +33,7 @@ pub(crate) fn options(dir: &Path, staging_name: &str, sync_flush: bool) -> Shard
             flush_interval_ms: 500,
             prepare_ahead: weir::base::limits::PREPARED_AHEAD,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },

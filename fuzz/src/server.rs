@@ -176,6 +176,7 @@ fn options() -> ShardOptions {
             flush_interval_ms: 10,
             prepare_ahead: 0,
             lock_patience_ms: 5000,
+            serve_around: false,
         },
         dir,
         broker: BrokerOptions { max_message_size: BODY_MAX, ..BrokerOptions::default() },

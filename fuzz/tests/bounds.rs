@@ -39,20 +39,15 @@ fn sound_and_mutated_input_stays_within_the_bounds_and_a_believing_reader_does_n
     let stream = [0x00, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4];
     let caught = within(64 * 1024, || believing(&stream));
     assert!(caught.is_err_and(|excess| excess.peak > 16_000_000), "{caught:?}");
-    let mut input = frames();
-    feed(&input);
-    let mut size = input.len();
-    input.resize(8192, 0);
+    feed(&frames());
     let mut changed = 0;
     for seed in 0..300 {
+        let mut input = frames();
+        let size = input.len();
+        input.resize(8192, 0);
         if let Some(len) = mutate(&mut input, size, 8192, seed) {
-            size = len;
             changed += 1;
-            feed(&input[..size]);
-        }
-        if size < 100 {
-            size = frames().len();
-            input[..size].copy_from_slice(&frames());
+            feed(&input[..len]);
         }
     }
     assert!(changed > 100, "{changed} structured mutations");

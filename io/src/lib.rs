@@ -48,3 +48,9 @@ pub use uring::{Uring, UringOptions};
 
 /// Alignment of offsets, lengths and memory for `O_DIRECT`.
 pub const ALIGN: usize = 4096;
+
+/// The open flag `O_DIRECT`, for tools that measure another runtime on the same kind of file.
+pub const DIRECT_FLAG: i32 = libc::O_DIRECT;
+
+/// The open flag `O_DSYNC`, for the same tools.
+pub const DSYNC_FLAG: i32 = libc::O_DSYNC;

@@ -5,6 +5,8 @@
 //! what was recovered with both. Invariant: records are contiguous in position; a promise never
 //! goes down except by [`Oracle::recovered`], which makes what was found the new history.
 
+use std::ops::Range;
+
 use weir_io::sim::{Death, Random};
 
 /// A broken promise, in words.
@@ -131,6 +133,24 @@ impl Oracle {
     /// Compares what a start found after damage: nothing else than a part of the history.
     pub fn recovered_less(&self, found: &Found) -> Result<(), Broken> {
         self.compare(found)
+    }
+
+    /// Compares what a start found around damage: everything from `from` on but what is in `gone`.
+    pub fn all_but(
+        &self,
+        found: &[(u64, Vec<u8>)],
+        from: u64,
+        gone: &Range<u64>,
+    ) -> Result<(), Broken> {
+        let kept = |record: &&Appended| record.position >= from && !gone.contains(&record.position);
+        let mut expected = self.records.iter().filter(kept);
+        for (position, bytes) in found {
+            match expected.next() {
+                Some(record) if record.position == *position && record.bytes() == *bytes => {}
+                other => return Err(format!("a record at {position}, expected {other:?}")),
+            }
+        }
+        expected.next().map_or(Ok(()), |lost| Err(format!("{lost:?} was lost beside the damage")))
     }
 
     fn compare(&self, found: &Found) -> Result<(), Broken> {

@@ -68,6 +68,7 @@ impl Plan {
             flush_interval_ms: random.range(1..50),
             prepare_ahead: random.range(0..3) << 19,
             lock_patience_ms: 5000,
+            serve_around: false,
         };
         let mut faults = Faults { ignore_sync, ..Faults::default() };
         match kind {

@@ -3,7 +3,8 @@
 //! The blocks are read from the files here, without the log's own scan, and tell what has to
 //! happen: a bad block that a later one calls durable is damage and named with its place; one
 //! that nobody vouches for is a torn tail; a change outside of any checksum changes nothing.
-//! The first block of a segment may be named as missing at the end of the one before.
+//! After a refusal the log is started again with the choice to serve around damage: everything but
+//! the records of the damaged block must be there, twice over, and nothing else.
 //! Never: a file with records in it that disappears, whatever its header looks like.
 
 use std::path::Path;
@@ -57,8 +58,7 @@ pub fn strike(estate: Estate<'_>) -> Result<(), Broken> {
     let told = format!("byte {offset} of segment {segment} changed, expected {verdict:?}");
     match (&found, verdict) {
         (Err(LogError::Damage(damage, _)), Verdict::Damage(segment, offset))
-            if (damage.segment, damage.offset) == (segment, offset)
-                || (offset == SEGMENT_HEADER && damage.segment + 1 == segment) => {}
+            if (damage.segment, damage.offset) == (segment, offset) => {}
         (Err(_), Verdict::WholeOrRefused) => {}
         (Ok(found), Verdict::Cut(upto)) if (found.min, found.end) == (from, upto) => {}
         (Ok(found), Verdict::Whole | Verdict::WholeOrRefused)
@@ -80,8 +80,55 @@ pub fn strike(estate: Estate<'_>) -> Result<(), Broken> {
     }
     match found {
         Ok(found) => estate.oracle.recovered_less(&found),
-        Err(_) => Ok(()),
+        Err(_) => serve_around(&estate, &blocks, verdict).map_err(|why| format!("{told}: {why}")),
     }
+}
+
+/// Starts the refused log with the choice to serve around damage, twice: the second start finds
+/// what the first one left.
+fn serve_around(estate: &Estate<'_>, blocks: &[Block], verdict: Verdict) -> Result<(), Broken> {
+    let bad = |block: &&Block| match verdict {
+        Verdict::Damage(segment, offset) => (block.segment, block.offset) == (segment, offset),
+        _ => false,
+    };
+    let mut gone = blocks.iter().find(bad).map_or(0..0, |bad| bad.header.start..bad.header.end());
+    let oldest = |first: &Block| bad(&first) && first.segment > 1;
+    let headless = blocks.first().is_some_and(oldest);
+    if headless {
+        // Where the log began before it is not known without that block.
+        gone.start = gone.end;
+    }
+    let end = blocks.last().map_or(0, |last| last.header.end());
+    let mut options = estate.plan.log.clone();
+    options.serve_around = true;
+    for look in 1..=2 {
+        let mut driver = estate.world.driver();
+        let mut records = Vec::new();
+        let opened =
+            weir::commitlog::Log::open(&mut driver, options.clone(), None, &mut |_, at, bytes| {
+                records.push((at, bytes.to_vec()));
+                0
+            });
+        let (log, report) = match opened {
+            Ok(opened) => opened,
+            // The only header that said whose log it is.
+            Err(LogError::Damage(damage, _)) if damage.offset == 0 => return Ok(()),
+            Err(error) => return Err(format!("look {look} refused to serve around: {error}")),
+        };
+        let holes: Vec<_> = log.holes().map(|(_, hole)| hole.from..hole.upto).collect();
+        let none = gone.is_empty() && !headless;
+        let expected = if none { Vec::new() } else { vec![gone.clone()] };
+        if holes != expected || report.end != end {
+            let upto = report.end;
+            return Err(format!("look {look}: holes {holes:?} of {end}, not {gone:?} of {upto}"));
+        }
+        // A header page is written again with the next start, and then whole.
+        if log.damaged_segments().count() == 0 && (look == 1 || !gone.is_empty()) {
+            return Err(format!("look {look}: no segment counts as damaged"));
+        }
+        estate.oracle.all_but(&records, log.min_position(), &gone)?;
+    }
+    Ok(())
 }
 
 fn file_name(segment: u32) -> String {
@@ -137,7 +184,10 @@ fn read_blocks(world: &World, dir: &Path) -> Result<Vec<Block>, Broken> {
             world.peek(path, 0, len as usize).map_err(|errno| format!("{name}: {errno}"))?;
         let mut offset = SEGMENT_HEADER;
         while let Some(Ok((header, _))) = bytes.get(offset as usize..).map(BlockHeader::open) {
-            let follows = blocks.last().is_none_or(|last| last.header.end() == header.start);
+            // A good-looking block of an earlier generation can stand behind the end.
+            let follows = blocks.last().is_none_or(|Block { header: last, .. }| {
+                last.end() == header.start && last.generation <= header.generation
+            });
             if !follows || header.segment != segment {
                 break;
             }

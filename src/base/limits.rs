@@ -19,6 +19,12 @@ pub const WRITE_MAX: usize = 2 * 1024 * 1024;
 pub const PREPARED_AHEAD: u64 = 48 * 1024 * 1024;
 /// One preparing write.
 pub const PREPARE_STEP: usize = 1024 * 1024;
+/// Holes of one log that are served around; with more the start is refused.
+pub const LOG_HOLES_MAX: usize = 4096;
+/// While a start folds the log, how far it is is noted every so many records.
+pub const REPLAY_STEP_RECORDS: u32 = 1024;
+/// Records of one shard that are set aside; with more a start is refused.
+pub const SET_ASIDE_MAX: usize = 1024;
 
 /// Largest frame RocketMQ's clients send (`com.rocketmq.remoting.frameMaxLength`).
 pub const FRAME_MAX: usize = 16 * 1024 * 1024;
@@ -26,6 +32,8 @@ pub const FRAME_MAX: usize = 16 * 1024 * 1024;
 pub const MESSAGE_BODY_DEFAULT: usize = 4 * 1024 * 1024;
 /// A record is at most its body and this much (topic, properties, fixed fields).
 pub const RECORD_OVERHEAD_MAX: usize = 64 * 1024;
+/// No message record has fewer bytes: its fixed fields and a topic of one letter.
+pub const MESSAGE_RECORD_MIN: u64 = 92;
 /// Properties text of one message.
 pub const PROPERTIES_MAX: usize = 32_767;
 /// Topic name on creation.

@@ -65,6 +65,14 @@ pub enum ApplyError {
 impl Broker {
     /// Applies a record that stands at `position`.
     pub fn apply_meta(&mut self, position: u64, meta: &Meta) -> Applied {
+        let applied = self.take_meta(position, meta);
+        if self.lost.is_some() {
+            self.heal(meta);
+        }
+        applied
+    }
+
+    fn take_meta(&mut self, position: u64, meta: &Meta) -> Applied {
         match meta {
             Meta::TopicPut { config, created } => self.put_topic(position, config, *created),
             Meta::TopicDelete { topic } => self.delete_topic(topic),

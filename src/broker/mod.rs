@@ -16,6 +16,7 @@ mod codec;
 mod consume;
 mod filter;
 mod group;
+mod lost;
 mod membership;
 mod names;
 mod offsets;

@@ -190,6 +190,33 @@ fn empty_queue(offset: u64) -> PullReply {
     PullReply { code, remark: "NO_MESSAGE_IN_QUEUE", next: 0, min: 0, max: 0, suggest: 0 }
 }
 
+/// See [`Broker::offset_behind`].
+pub(super) fn first_at_or_behind(
+    queues: &mut Queues,
+    queue: QueueId,
+    from: u64,
+    position: u64,
+) -> u64 {
+    let max = queues.bounds(queue).max;
+    let stop = max.min(from.saturating_add(PULL_SCAN_MAX as u64));
+    let mut next = from;
+    while next < stop {
+        match queues.span(queue, next) {
+            Span::Entries(entries) => {
+                for entry in entries {
+                    if entry.position >= position {
+                        return next.max(from + 1);
+                    }
+                    next += 1;
+                }
+            }
+            Span::Gone { next: after } => next = after.max(next + 1),
+            Span::Cold(_) | Span::Damaged => break,
+        }
+    }
+    next.clamp((from + 1).min(max), max)
+}
+
 /// Looks at a bounded part of the entries; what is cold or far is left to the pull itself.
 fn something_matches(
     queues: &mut Queues,

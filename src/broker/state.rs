@@ -40,6 +40,8 @@ pub struct Broker {
     pub(super) guessed_topics: u32,
     pub(super) wall_ms: i64,
     pub(super) now_ms: i64,
+    /// Records are missing from the fold, and no snapshot has told yet what is true.
+    pub(super) lost: Option<super::lost::Lost>,
 }
 
 impl Broker {
@@ -62,6 +64,7 @@ impl Broker {
             guessed_topics: 0,
             wall_ms: 0,
             now_ms: 0,
+            lost: None,
         };
         broker.set_options(options);
         broker

@@ -129,6 +129,8 @@ pub enum BlockFault {
     Short(usize),
     /// The checksum differs.
     Checksum,
+    /// The device cannot read it.
+    Unreadable,
 }
 
 /// Bytes on disk of a block with `payload_len` bytes of records.

@@ -15,7 +15,8 @@ use weir_io::{Driver, Errno, failpoint};
 use super::block::BlockHeader;
 use super::flush::{Flight, Flush};
 use super::prepare::Prepare;
-use super::segment::{Identity, Segment};
+use super::reader::Damage;
+use super::segment::{Hole, Identity, Segment, SegmentMap};
 use super::staging::Staging;
 use crate::base::limits::{BLOCK_ALIGN, WRITES_IN_FLIGHT};
 
@@ -47,6 +48,8 @@ pub struct LogOptions {
     pub prepare_ahead: u64,
     /// How long another process may still hold the files, milliseconds.
     pub lock_patience_ms: u64,
+    /// The operator's choice: damage is left out and reported, and does not refuse the start.
+    pub serve_around: bool,
 }
 
 /// How far each promise holds, as logical positions.
@@ -215,6 +218,31 @@ impl Log {
     /// Number of the segment being written.
     pub fn active_segment(&self) -> u32 {
         self.segments.back().map_or(0, |segment| segment.map.number)
+    }
+
+    /// Whether the operator chose to go on without what damage took.
+    pub fn serves_around(&self) -> bool {
+        self.options.serve_around
+    }
+
+    /// Stretches of the log that damage took, oldest first, each with its segment's number.
+    pub fn holes(&self) -> impl Iterator<Item = (u32, Hole)> + '_ {
+        let of = |map: &SegmentMap| (map.number, map.holes.clone());
+        let all = self.segments.iter().map(move |segment| of(&segment.map));
+        all.flat_map(|(number, holes)| holes.into_iter().map(move |hole| (number, hole)))
+    }
+
+    /// Numbers of the segments in which something is not what it should be. Their files are kept.
+    pub fn damaged_segments(&self) -> impl Iterator<Item = u32> + '_ {
+        self.segments.iter().map(|s| &s.map).filter(|map| map.damaged).map(|map| map.number)
+    }
+
+    /// A read met damage: the segment's file is kept when the log forgets it.
+    pub fn note_damage(&mut self, damage: Damage) {
+        let found = self.segments.iter_mut().find(|s| s.map.number == damage.segment);
+        if let Some(segment) = found {
+            segment.map.damaged = true;
+        }
     }
 
     /// Bytes of all segment files.

@@ -3,8 +3,9 @@
 //! A room of the machine tower: it knows bytes, blocks and watermarks and has never heard of a
 //! topic. `log` is the door; `staging` holds what the device has not taken, `flush` feeds it,
 //! `prepare` goes ahead of it, `segment` names the files, `reader` reads them cold, `retention`
-//! forgets them, `scan` and `recovery` open them again.
+//! forgets them, `scan` and `recovery` open them again, `around` goes on behind damage.
 
+mod around;
 mod block;
 mod flush;
 mod log;
@@ -25,6 +26,6 @@ pub use reader::{ColdRead, Damage, Window};
 pub use recovery::{LogError, LogImage, Recovered, Sink};
 pub use retention::Retention;
 pub use segment::{
-    Identity, MARK_EVERY, Mark, SEGMENT_HEADER, SEGMENT_VERSION, SegmentMap, file_name,
-    number_of as segment_number_of, path as segment_path, read_header,
+    Hole, Identity, MARK_EVERY, Mark, SEGMENT_HEADER, SEGMENT_VERSION, SegmentMap, file_name,
+    is_quarantined, number_of as segment_number_of, path as segment_path, read_header,
 };

@@ -1,13 +1,15 @@
 //! Cold reads: a window of a segment, read with O_DIRECT, its blocks checked before use.
 //!
 //! The log says which window of which file holds a position; the caller reads it (that takes
-//! time) and opens it as a [`Window`], which serves every record in it. A block that fails its
-//! check is damage: it is reported with its place, never skipped and never served.
+//! time) and opens it as a [`Window`], which serves every record in its good blocks. A block that
+//! fails its check is damage: it is reported with its place and never served; blocks behind it are
+//! served when they continue the order of positions and generations.
 
 use weir_io::{Buf, File};
 
 use super::block::{BlockFault, BlockHeader};
 use super::log::Log;
+use super::segment::Hole;
 use crate::base::limits::{BLOCK_ALIGN, BLOCK_HEADER};
 
 /// A window to be read from disk.
@@ -64,21 +66,40 @@ impl Log {
         Some(ColdRead { file: segment.file, segment: segment.map.number, offset, len })
     }
 
+    /// The hole that `position` lies in, if damage took it.
+    pub fn lost(&self, position: u64) -> Option<Hole> {
+        let after = self.segments.partition_point(|s| s.map.base <= position);
+        self.segments.get(after.checked_sub(1)?)?.map.lost(position)
+    }
+
+    /// Logical position behind the window that holds `position`.
+    pub fn window_end(&self, position: u64) -> u64 {
+        let after = self.segments.partition_point(|s| s.map.base <= position);
+        let segment = after.checked_sub(1).and_then(|at| self.segments.get(at));
+        segment.map_or(position, |segment| segment.map.window_end(position))
+    }
+
     /// Opens what was read for `cold`, `got` bytes of it.
     pub fn open_window(&self, cold: ColdRead, buf: Buf, got: usize) -> Window {
         let mut window = Window { buf, blocks: Vec::new(), damage: None };
+        let mut generation = 0;
         let mut at = 0;
         while at < got {
             match self.check(cold, &window.buf[at..got], at) {
-                Ok(header) if header.start >= self.written || !window.follows(&header) => break,
-                Ok(header) => {
+                Ok(header) if header.start >= self.written => break,
+                Ok(header) if window.follows(&header) && header.generation >= generation => {
                     window.blocks.push((header.start, header.end(), at + BLOCK_HEADER));
+                    generation = header.generation;
                     at += header.disk_len();
                 }
+                // Without damage before it, a write is in the air here.
+                Ok(_) if window.damage.is_none() => break,
+                Ok(_) => at += BLOCK_ALIGN,
                 Err(fault) => {
                     let offset = cold.offset + at as u64;
-                    window.damage = Some(Damage { segment: cold.segment, offset, fault });
-                    break;
+                    let damage = Damage { segment: cold.segment, offset, fault };
+                    window.damage.get_or_insert(damage);
+                    at += BLOCK_ALIGN;
                 }
             }
         }
@@ -99,7 +120,9 @@ impl Window {
     /// Whether the block continues the last one. Where a write is in the air, a good-looking block
     /// of an earlier generation may still stand.
     fn follows(&self, header: &BlockHeader) -> bool {
-        self.blocks.last().is_none_or(|(_, end, _)| *end == header.start)
+        let damaged = self.damage.is_some();
+        let fits = |end: u64| if damaged { header.start >= end } else { header.start == end };
+        self.blocks.last().is_none_or(|(_, end, _)| fits(*end))
     }
 
     /// The record bytes `[position, position + len)`, if this window holds them.
@@ -120,6 +143,19 @@ impl Window {
         let (start, end, at) = *self.blocks.get(after.checked_sub(1)?)?;
         let payload = self.buf.get(at..at + usize::try_from(end - start).ok()?)?;
         record_at_boundary(payload, usize::try_from(position - start).ok()?)
+    }
+
+    /// Whether damage took the record at `position`, which the map says is here.
+    pub fn lost(&self, position: u64) -> bool {
+        let after = self.blocks.partition_point(|(start, _, _)| *start <= position);
+        let before = after.checked_sub(1).and_then(|at| self.blocks.get(at));
+        self.damage.is_some() && before.is_none_or(|(_, end, _)| *end <= position)
+    }
+
+    /// Start of the first good block behind `position`.
+    pub fn next_block(&self, position: u64) -> Option<u64> {
+        let after = self.blocks.partition_point(|(start, _, _)| *start <= position);
+        self.blocks.get(after).map(|(start, ..)| *start)
     }
 
     /// The first bad block, if there is one.

@@ -20,7 +20,7 @@ use super::log::{Log, LogOptions, Watermarks};
 use super::prepare::Prepare;
 use super::reader::{Damage, record_len};
 use super::scan::{Scan, Scanned};
-use super::segment::{self, Identity, SEGMENT_HEADER, Segment, SegmentMap};
+use super::segment::{self, Hole, Identity, SEGMENT_HEADER, Segment, SegmentMap};
 use super::staging::{CONTROL, Staging, remains, salvage};
 use crate::base::limits::{BLOCK_ALIGN, BLOCK_HEADER, BLOCK_MAX, PREPARE_STEP};
 
@@ -58,6 +58,10 @@ pub struct Recovered {
     pub resumed: bool,
     /// A new, empty log was made.
     pub created: bool,
+    /// Time for reading and folding blocks, nanoseconds.
+    pub read_ns: u64,
+    /// Time for making durable what was found, nanoseconds.
+    pub settle_ns: u64,
 }
 
 /// Why a log cannot be opened.
@@ -73,7 +77,12 @@ pub enum LogError {
     Damage(Damage, u64),
     /// A segment in the middle is missing: `(number before, number after)`.
     Missing(u32, u32),
+    /// The checkpoint tells of a hole that an earlier start served around: segment and hole.
+    Hole(u32, Hole),
 }
+
+/// How the operator accepts damage; said with every refusal.
+const REMEDY: &str = "or accept the loss with --set damagedLog=serve-around";
 
 impl std::fmt::Display for LogError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,11 +100,19 @@ impl std::fmt::Display for LogError {
                 path.display()
             ),
             LogError::Damage(damage, position) => {
-                write!(f, "{damage}; logical position {position} was promised durable")
+                write!(f, "{damage}, {REMEDY}; logical position {position} was promised durable")
             }
-            LogError::Missing(before, after) => {
-                write!(f, "segments between {before} and {after} are missing; put the files back")
-            }
+            LogError::Missing(before, after) => write!(
+                f,
+                "segments between {before} and {after} are missing; put the files back, {REMEDY}"
+            ),
+            LogError::Hole(segment, hole) => write!(
+                f,
+                "segment {segment} is damaged at offset {}: positions {} to {} are gone, and an \
+                 earlier start served around them; restore the file and remove the checkpoint \
+                 files, {REMEDY}",
+                hole.offset, hole.from, hole.upto
+            ),
         }
     }
 }
@@ -114,9 +131,12 @@ impl Log {
         driver.create_dir(&dir).map_err(|e| LogError::Io("cannot create", dir.clone(), e))?;
         let found = open_files(driver, &options)?;
         let Some(identity) = found.identity else { return Log::create_new(driver, options) };
-        let mut opening =
-            Opening { options, identity, found: found.segments, report: Recovered::default() };
+        let report = Recovered::default();
+        let (headless, found) = (found.headless, found.segments);
+        let mut opening = Opening { options, identity, found, headless, report };
+        let began_ns = driver.now_ns();
         let scanned = opening.scan(driver, image, sink)?;
+        opening.report.read_ns = driver.now_ns() - began_ns;
         opening.finish(driver, scanned, sink)
     }
 
@@ -197,16 +217,21 @@ fn open_staging(
 struct Found {
     identity: Option<Identity>,
     segments: Vec<(u32, File, u64)>,
+    /// Of these the header page is damaged; the blocks still say where they belong.
+    headless: Vec<u32>,
 }
 
 /// Opens and locks every segment; removes files that never became one.
 fn open_files(driver: &mut Driver, options: &LogOptions) -> Result<Found, LogError> {
     let dir = &options.dir;
     let names = driver.list(dir).map_err(|e| LogError::Io("cannot list", dir.clone(), e))?;
-    let mut found = Found { identity: None, segments: Vec::new() };
+    let mut found = Found { identity: None, segments: Vec::new(), headless: Vec::new() };
     for name in &names {
         let path = dir.join(name);
-        let io = |what| move |e| LogError::Io(what, path.clone(), e);
+        let io = |what| {
+            let path = path.clone();
+            move |e| LogError::Io(what, path, e)
+        };
         if name.ends_with(".spare") {
             driver.remove(&dir.join(name)).map_err(io("cannot remove"))?;
             continue;
@@ -234,10 +259,26 @@ fn open_files(driver: &mut Driver, options: &LogOptions) -> Result<Found, LogErr
                 found.identity = Some(identity);
                 found.segments.push((number, file, size));
             }
-            _ => unused(driver, options, &names, number, file)?,
+            _ => match unused(driver, options, &names, number, file) {
+                Err(LogError::Damage(..)) if options.serve_around => {
+                    let len = driver.file_len(file).map_err(io("cannot measure"))?;
+                    found.headless.push(number);
+                    found.segments.push((number, file, len - len % BLOCK_ALIGN as u64));
+                }
+                removed => removed?,
+            },
         }
     }
-    Ok(found)
+    match (found.identity, found.headless.first()) {
+        // No header is left to say whose log it is.
+        (None, Some(number)) => Err(headless(*number)),
+        _ => Ok(found),
+    }
+}
+
+fn headless(number: u32) -> LogError {
+    let fault = super::block::BlockFault::NoHeader;
+    LogError::Damage(Damage { segment: number, offset: 0, fault }, 0)
 }
 
 /// A file whose header never became durable, or that was on its way to another number: allowed
@@ -258,8 +299,7 @@ fn unused(
     // A header is durable before the first block: a block of this very segment is somebody's data.
     let used = BlockHeader::peek(&page[..got]).is_some_and(|block| block.segment == number);
     if newest != Some(number) || used {
-        let fault = super::block::BlockFault::NoHeader;
-        return Err(LogError::Damage(Damage { segment: number, offset: 0, fault }, 0));
+        return Err(headless(number));
     }
     driver.close_file(file);
     driver.remove(&path).map_err(|e| LogError::Io("cannot remove", path, e))
@@ -270,6 +310,7 @@ struct Opening {
     options: LogOptions,
     identity: Identity,
     found: Vec<(u32, File, u64)>,
+    headless: Vec<u32>,
     report: Recovered,
 }
 
@@ -281,14 +322,13 @@ impl Opening {
         image: Option<LogImage>,
         sink: Sink<'_>,
     ) -> Result<Scanned, LogError> {
-        for pair in self.found.windows(2) {
-            if pair[0].0 + 1 != pair[1].0 {
-                return Err(LogError::Missing(pair[0].0, pair[1].0));
-            }
-        }
+        let serve_around = self.options.serve_around;
         let image = image.filter(|image| self.usable(image));
+        if !serve_around {
+            self.refuse_old_damage(image.as_ref())?;
+        }
         self.report.resumed = image.is_some();
-        let mut scan = Scan::new(self.identity.log_id, &self.found, image);
+        let mut scan = Scan::new(self.identity.log_id, &self.found, image, serve_around);
         let mut records = 0;
         let scanned = scan.run(driver, &mut |driver, position, bytes| {
             records += 1;
@@ -297,6 +337,22 @@ impl Opening {
         self.report.records = records;
         self.report.torn_bytes = scanned.torn_bytes;
         Ok(scanned)
+    }
+
+    /// Damage that shows without reading a block: a file that is gone, a hole known from before.
+    fn refuse_old_damage(&self, image: Option<&LogImage>) -> Result<(), LogError> {
+        for pair in self.found.windows(2) {
+            if pair[0].0 + 1 != pair[1].0 {
+                return Err(LogError::Missing(pair[0].0, pair[1].0));
+            }
+        }
+        let first = self.found.first().map_or(0, |(number, ..)| *number);
+        let maps = image.into_iter().flat_map(|image| &image.segments);
+        let known = maps.filter(|map| map.number >= first);
+        match known.flat_map(|map| map.holes.first().map(|hole| (map.number, *hole))).next() {
+            Some((segment, hole)) => Err(LogError::Hole(segment, hole)),
+            None => Ok(()),
+        }
     }
 
     /// Whether the image speaks of these very files (older ones may have left since).
@@ -322,7 +378,8 @@ impl Opening {
             let path = segment::path(&self.options.dir, number);
             match scanned.maps.iter().find(|map| map.number == number) {
                 Some(map) => {
-                    let (map, prepared) = (map.clone(), map.end_offset);
+                    let (mut map, prepared) = (map.clone(), map.end_offset);
+                    map.damaged |= self.headless.contains(&number);
                     segments.push_front(Segment { map, file, size, prepared });
                 }
                 None => {
@@ -331,7 +388,9 @@ impl Opening {
                 }
             }
         }
+        let began_ns = driver.now_ns();
         self.settle(driver, &segments, scanned.durable)?;
+        self.report.settle_ns = driver.now_ns() - began_ns;
         let bytes = self.salvage(driver, &scanned)?;
         let generation = scanned.generation + 1;
         let mut replay = Replay {
@@ -415,6 +474,8 @@ fn rewrite(driver: &mut Driver, segment: &Segment, from: u64) -> Result<(), Errn
         return Ok(());
     }
     let mut at = segment.map.window(from).map_or(SEGMENT_HEADER, |(offset, _)| offset);
+    // A hole lies below a promise, and what is in front of one too.
+    at = at.max(segment.map.holes.last().map_or(0, |hole| hole.offset + hole.bytes));
     let mut buf = Buf::new(PREPARE_STEP);
     while at < segment.map.end_offset {
         let left = usize::try_from(segment.map.end_offset - at).unwrap_or(PREPARE_STEP);

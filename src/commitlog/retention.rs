@@ -3,7 +3,8 @@
 //! A segment goes whole or not at all, oldest first, and never the active one, nor one that the
 //! caller still needs (the newest complete snapshot, a pending timer). One file is kept for use
 //! again, so that a broker in its steady state neither allocates nor zeroes.
-//! Never: age decides while the clock is behind the newest stored time.
+//! A segment with damage in it leaves the log too, but its file stays under another name.
+//! Never: a damaged file removed; age decides while the clock is behind the newest stored time.
 
 use weir_io::{Driver, Errno};
 
@@ -55,7 +56,11 @@ impl Log {
         let number = oldest.map.number;
         let path = segment::path(&self.options.dir, number);
         let same_size = oldest.size == self.options.segment_bytes;
-        if same_size && !for_space && self.prepare.spare_files() < SPARE_MAX {
+        if oldest.map.damaged {
+            // Whoever can repair it shall still find it.
+            driver.close_file(oldest.file);
+            driver.rename(&path, &segment::quarantine_path(&self.options.dir, number))?;
+        } else if same_size && !for_space && self.prepare.spare_files() < SPARE_MAX {
             let spare = self.options.dir.join(spare_name(number));
             driver.rename(&path, &spare)?;
             self.prepare.spare.push((number, oldest.file, oldest.size));

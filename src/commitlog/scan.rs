@@ -4,8 +4,9 @@
 //! that is not good looks ahead for proof that it was promised. See `recovery.rs` for the rule.
 //! Invariant: accepted blocks are gapless in position, and their generations never go down.
 
-use weir_io::{Buf, Driver, File};
+use weir_io::{Buf, Driver, Errno, File};
 
+use super::around::Vouchers;
 use super::block::{BlockFault, BlockHeader};
 use super::reader::{Damage, record_len};
 use super::recovery::{LogError, LogImage, Sink};
@@ -16,7 +17,7 @@ use crate::base::limits::{BLOCK_ALIGN, PREPARED_AHEAD, STAGING_DEFAULT};
 const READ: usize = 4 * 1024 * 1024;
 /// How far beyond a bad block proof of a promise is looked for, in this segment and in each later
 /// one: more than can be in flight at once.
-const LOOK_AHEAD: u64 = PREPARED_AHEAD + STAGING_DEFAULT as u64;
+pub(super) const LOOK_AHEAD: u64 = PREPARED_AHEAD + STAGING_DEFAULT as u64;
 
 /// What the walk found.
 #[derive(Debug)]
@@ -40,14 +41,19 @@ pub(crate) struct Scanned {
 /// The walk.
 pub(crate) struct Scan<'a> {
     log_id: u64,
-    files: &'a [(u32, File, u64)],
-    maps: Vec<SegmentMap>,
-    generation: u64,
+    /// Number, file and size of every segment, by number.
+    pub(super) files: &'a [(u32, File, u64)],
+    pub(super) maps: Vec<SegmentMap>,
+    pub(super) generation: u64,
     served_generation: u64,
     newest_ms: i64,
-    durable: u64,
+    pub(super) durable: u64,
     /// The first block's start is taken as it is: older segments left.
-    anchored: bool,
+    pub(super) anchored: bool,
+    /// Damage is left out, by the operator's choice.
+    serve_around: bool,
+    /// What blocks behind the first damage say, once it was met.
+    pub(super) vouchers: Option<Vouchers>,
     window: Window,
 }
 
@@ -60,17 +66,21 @@ struct Window {
 }
 
 /// What stands at a place.
-enum Place {
+pub(super) enum Place {
+    /// A whole block that says it belongs there.
     Good(BlockHeader),
+    /// Anything else.
     Bad(BlockFault),
 }
 
 impl<'a> Scan<'a> {
     /// A walk over `files` (number, file, size), from the image's position if there is one.
+    /// `serve_around`: what damage took is left out, and does not end the walk.
     pub(crate) fn new(
         log_id: u64,
         files: &'a [(u32, File, u64)],
         image: Option<LogImage>,
+        serve_around: bool,
     ) -> Scan<'a> {
         let window = Window { buf: Buf::new(READ), file: None, offset: 0, len: 0 };
         let mut scan = Scan {
@@ -82,6 +92,8 @@ impl<'a> Scan<'a> {
             newest_ms: 0,
             durable: 0,
             anchored: false,
+            serve_around,
+            vouchers: None,
             window,
         };
         if let Some(image) = image {
@@ -101,29 +113,35 @@ impl<'a> Scan<'a> {
     /// Walks to the end.
     pub(crate) fn run(&mut self, driver: &mut Driver, sink: Sink<'_>) -> Result<Scanned, LogError> {
         while let Some((number, offset)) = self.maps.last().map(|m| (m.number, m.end_offset)) {
-            match self.place(driver, number, offset)? {
+            let fault = match self.place(driver, number, offset)? {
                 Place::Good(header) if self.continues(&header) => {
-                    self.accept(driver, &header, sink)?
+                    self.accept(driver, &header, sink)?;
+                    continue;
                 }
-                Place::Good(_) => {
-                    if !self.step_over(driver, number)? {
-                        return self.ended(driver, number, offset, BlockFault::NoHeader);
-                    }
+                Place::Good(_) => BlockFault::NoHeader,
+                Place::Bad(fault) => fault,
+            };
+            if self.step_over(driver, number)? {
+                continue;
+            }
+            match self.ended(driver, number, offset, fault) {
+                Err(LogError::Damage(damage, _)) if self.serve_around => {
+                    self.go_around(driver, number, damage)?;
                 }
-                Place::Bad(fault) => {
-                    if !self.step_over(driver, number)? {
-                        return self.ended(driver, number, offset, fault);
-                    }
-                }
+                ended => return ended,
             }
         }
         self.ended(driver, 0, 0, BlockFault::NoHeader)
     }
 
+    /// Logical position after what was accepted.
+    pub(super) fn end(&self) -> u64 {
+        self.maps.last().map_or(0, |map| map.end)
+    }
+
     /// Whether the block follows what was accepted.
     fn continues(&self, header: &BlockHeader) -> bool {
-        let end = self.maps.last().map_or(0, |map| map.end);
-        (header.start == end || !self.anchored) && header.generation >= self.generation
+        (header.start == self.end() || !self.anchored) && header.generation >= self.generation
     }
 
     /// Takes the block at the walk's place (it is in the window).
@@ -189,7 +207,7 @@ impl<'a> Scan<'a> {
         offset: u64,
         fault: BlockFault,
     ) -> Result<Scanned, LogError> {
-        let end = self.maps.last().map_or(0, |map| map.end);
+        let end = self.end();
         let mut torn_bytes = 0;
         let later: Vec<(u32, u64)> = self
             .files
@@ -201,7 +219,8 @@ impl<'a> Scan<'a> {
             let from = if segment == number { offset } else { SEGMENT_HEADER };
             let (bytes, promised) = self.look_ahead(driver, segment, from, size, end)?;
             if promised {
-                return Err(LogError::Damage(Damage { segment: number, offset, fault }, end));
+                let damage = self.named(driver, number, offset, fault)?;
+                return Err(LogError::Damage(damage, end));
             }
             torn_bytes += bytes;
         }
@@ -214,6 +233,52 @@ impl<'a> Scan<'a> {
             torn_bytes,
             newest_ms: self.newest_ms,
         })
+    }
+
+    /// Which block is the damaged one when the walk stopped at `offset` of segment `number`. A
+    /// segment that is full ends with whatever was there before; then the block that is missing
+    /// is the first of the next segment.
+    fn named(
+        &mut self,
+        driver: &mut Driver,
+        number: u32,
+        offset: u64,
+        fault: BlockFault,
+    ) -> Result<Damage, LogError> {
+        let here = Damage { segment: number, offset, fault };
+        let Some((next, _, size)) = self.files.iter().find(|(n, ..)| *n > number).copied() else {
+            return Ok(here);
+        };
+        // A block at the stop whose header can be read, or a good one further on: it is here.
+        if self.claims(driver, number, offset)? || self.goes_on(driver, number, offset)? {
+            return Ok(here);
+        }
+        match self.place(driver, next, SEGMENT_HEADER)? {
+            Place::Bad(fault) if size > SEGMENT_HEADER => {
+                Ok(Damage { segment: next, offset: SEGMENT_HEADER, fault })
+            }
+            _ => Ok(here),
+        }
+    }
+
+    /// Whether a header at `offset` says, true or not, that the log goes on there.
+    fn claims(&mut self, driver: &mut Driver, number: u32, offset: u64) -> Result<bool, LogError> {
+        self.place(driver, number, offset)?;
+        let end = self.end();
+        let header = self.window.rest(offset).and_then(BlockHeader::peek);
+        let log_id = self.log_id;
+        Ok(header.is_some_and(|header| {
+            Self::belongs(log_id, &header, number, offset)
+                && header.start == end
+                && header.generation >= self.generation
+        }))
+    }
+
+    /// Whether a good block of the log stands in segment `number` behind `offset`.
+    fn goes_on(&mut self, driver: &mut Driver, number: u32, offset: u64) -> Result<bool, LogError> {
+        let size = self.files.iter().find(|(n, ..)| *n == number).map_or(0, |(.., size)| *size);
+        let (bytes, promised) = self.look_ahead(driver, number, offset, size, self.end())?;
+        Ok(bytes > 0 || promised)
     }
 
     /// Looks for good blocks beyond `end`: their bytes, and whether one says that `end` was
@@ -245,12 +310,18 @@ impl<'a> Scan<'a> {
         Ok((bytes, false))
     }
 
-    fn is_later(&self, header: &BlockHeader, end: u64) -> bool {
+    /// Whether a block can stand behind `end` in the log.
+    pub(super) fn is_later(&self, header: &BlockHeader, end: u64) -> bool {
         header.start >= end && header.generation >= self.generation
     }
 
     /// What stands at `offset` of segment `number`. The block is in the window afterwards.
-    fn place(&mut self, driver: &mut Driver, number: u32, offset: u64) -> Result<Place, LogError> {
+    pub(super) fn place(
+        &mut self,
+        driver: &mut Driver,
+        number: u32,
+        offset: u64,
+    ) -> Result<Place, LogError> {
         let Some((_, file, size)) = self.files.iter().find(|(n, ..)| *n == number).copied() else {
             return Ok(Place::Bad(BlockFault::NoHeader));
         };
@@ -260,9 +331,15 @@ impl<'a> Scan<'a> {
         let log_id = self.log_id;
         let mut need = BLOCK_ALIGN;
         loop {
-            let got = self.window.load(driver, file, offset, need, size).map_err(|errno| {
-                LogError::Io("cannot read segment", super::segment::file_name(number).into(), errno)
-            })?;
+            let got = match self.window.load(driver, file, offset, need, size) {
+                Ok(got) => got,
+                // The medium gives it back no more: that is a bad block like any other.
+                Err(Errno::IO) => return Ok(Place::Bad(BlockFault::Unreadable)),
+                Err(errno) => {
+                    let path = super::segment::file_name(number).into();
+                    return Err(LogError::Io("cannot read segment", path, errno));
+                }
+            };
             match BlockHeader::open(got) {
                 Ok((header, _)) if Self::belongs(log_id, &header, number, offset) => {
                     return Ok(Place::Good(header));
@@ -298,7 +375,7 @@ impl Window {
         offset: u64,
         need: usize,
         size: u64,
-    ) -> Result<&[u8], weir_io::Errno> {
+    ) -> Result<&[u8], Errno> {
         let inside = self.file == Some(file)
             && offset >= self.offset
             && offset + need as u64 <= self.offset + self.len as u64;
@@ -309,12 +386,22 @@ impl Window {
             let want = usize::try_from(size - offset)
                 .map_or(self.buf.len(), |left| left.min(self.buf.len()));
             self.file = None;
-            self.len = driver.read_now(file, offset, &mut self.buf[..want])?;
-            self.file = Some(file);
             self.offset = offset;
+            self.len = match driver.read_now(file, offset, &mut self.buf[..want]) {
+                // Something in it cannot be read; what is asked for perhaps can.
+                Err(Errno::IO) => driver.read_now(file, offset, &mut self.buf[..need.min(want)])?,
+                got => got?,
+            };
+            self.file = Some(file);
         }
         let from = usize::try_from(offset - self.offset).unwrap_or(0);
         Ok(self.buf.get(from..self.len).unwrap_or(&[]))
+    }
+
+    /// What is here from `offset` on, if the last load was for there.
+    fn rest(&self, offset: u64) -> Option<&[u8]> {
+        let from = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        self.file.and_then(|_| self.buf.get(from..self.len))
     }
 
     /// The records of a block that [`Window::load`] brought in.

@@ -28,6 +28,8 @@ pub const SEGMENT_HEADER: u64 = BLOCK_ALIGN as u64;
 pub const MARK_EVERY: u64 = 128 * 1024;
 /// Ending of segment files.
 const ENDING: &str = ".log";
+/// What is added to the name of a damaged segment that left the log.
+const QUARANTINED: &str = ".damaged";
 
 /// Whose log a directory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,23 @@ pub struct SegmentMap {
     pub newest_ms: i64,
     /// Marks, by position.
     pub marks: Vec<Mark>,
+    /// What damage took and the operator said to serve around, by offset.
+    pub holes: Vec<Hole>,
+    /// Something in the file is not what it should be: the file is never removed nor used again.
+    pub damaged: bool,
+}
+
+/// A stretch of the log that cannot be read, between two blocks that can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Hole {
+    /// Logical position of its first record.
+    pub from: u64,
+    /// Logical position where records go on, perhaps in a later segment.
+    pub upto: u64,
+    /// Offset in the segment where no good block stands.
+    pub offset: u64,
+    /// Bytes of this segment without a good block.
+    pub bytes: u64,
 }
 
 impl SegmentMap {
@@ -76,13 +95,35 @@ impl SegmentMap {
             end_offset: SEGMENT_HEADER,
             newest_ms: 0,
             marks: Vec::new(),
+            holes: Vec::new(),
+            damaged: false,
         }
+    }
+
+    /// Leaves out what stands from the segment's end on: records go on at position `upto`, in this
+    /// segment at `offset`, or, when `offset` is its size, in a later one.
+    pub fn skip(&mut self, upto: u64, offset: u64) {
+        assert!(upto >= self.end && offset >= self.end_offset, "a hole goes forward");
+        let bytes = offset - self.end_offset;
+        self.holes.push(Hole { from: self.end, upto, offset: self.end_offset, bytes });
+        self.damaged = true;
+        self.end = upto;
+        self.end_offset = offset;
+    }
+
+    /// Whether damage took what stood at `position`.
+    pub fn lost(&self, position: u64) -> Option<Hole> {
+        let after = self.holes.partition_point(|hole| hole.upto <= position);
+        self.holes.get(after).copied().filter(|hole| hole.from <= position)
     }
 
     /// Notes a block of `disk_len` bytes at `offset`, holding `[start, end)`.
     pub fn add(&mut self, start: u64, end: u64, offset: u64, disk_len: u64) {
         assert!(start == self.end && offset == self.end_offset, "blocks come in order");
-        if self.marks.last().is_none_or(|mark| offset - mark.offset >= MARK_EVERY) {
+        // A window never reaches over a hole: the block behind one gets its own mark.
+        let behind_hole = self.holes.last().is_some_and(|h| h.offset + h.bytes == offset);
+        let far = self.marks.last().is_none_or(|mark| offset - mark.offset >= MARK_EVERY);
+        if far || behind_hole {
             self.marks.push(Mark { start, offset });
         }
         self.end = end;
@@ -91,13 +132,25 @@ impl SegmentMap {
 
     /// The window of the file that holds the block of `position`: `(offset, len)`.
     pub fn window(&self, position: u64) -> Option<(u64, u64)> {
-        if position < self.base || position >= self.end {
+        if position < self.base || position >= self.end || self.lost(position).is_some() {
             return None;
         }
         let after = self.marks.partition_point(|mark| mark.start <= position);
         let from = self.marks.get(after.checked_sub(1)?)?.offset;
         let upto = self.marks.get(after).map_or(self.end_offset, |mark| mark.offset);
-        Some((from, upto - from))
+        let hole = self.holes.iter().map(|hole| hole.offset).find(|offset| *offset > from);
+        Some((from, upto.min(hole.unwrap_or(upto)) - from))
+    }
+
+    /// Logical position behind the window that holds `position`, or behind the hole it lies in.
+    pub fn window_end(&self, position: u64) -> u64 {
+        if let Some(hole) = self.lost(position) {
+            return hole.upto;
+        }
+        let after = self.marks.partition_point(|mark| mark.start <= position);
+        let mark = self.marks.get(after).map_or(self.end, |mark| mark.start);
+        let hole = self.holes.iter().map(|hole| hole.from).find(|from| *from > position);
+        mark.min(hole.unwrap_or(mark))
     }
 }
 
@@ -122,6 +175,16 @@ pub fn file_name(number: u32) -> String {
 /// Path of segment `number`.
 pub fn path(dir: &Path, number: u32) -> PathBuf {
     dir.join(file_name(number))
+}
+
+/// Path that the damaged segment `number` is kept under when the log has forgotten it.
+pub(crate) fn quarantine_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(file_name(number) + QUARANTINED)
+}
+
+/// Whether a file of this name was set aside because it is damaged.
+pub fn is_quarantined(name: &str) -> bool {
+    name.strip_suffix(QUARANTINED).and_then(number_of).is_some()
 }
 
 /// The number in a segment's file name. `None`: another kind of file.
@@ -182,6 +245,21 @@ mod tests {
         }
         assert_eq!(map.window(999), None);
         assert_eq!(map.window(3_001_000), None);
+    }
+
+    #[test]
+    fn a_window_never_reaches_over_a_hole_and_a_position_in_one_has_none() {
+        let mut map = SegmentMap::new(1, 0);
+        map.add(0, 100, 4096, 4096);
+        map.skip(300, 4096 * 4);
+        map.add(300, 400, 4096 * 4, 4096);
+        map.add(400, 500, 4096 * 5, 4096);
+        assert_eq!(map.window(50), Some((4096, 4096)));
+        assert_eq!((map.window(100), map.window(299)), (None, None));
+        assert_eq!(map.window(300), Some((4096 * 4, 8192)));
+        assert_eq!((map.window_end(50), map.window_end(150), map.window_end(450)), (100, 300, 500));
+        assert_eq!(map.lost(299).map(|hole| (hole.from, hole.upto)), Some((100, 300)));
+        assert!(map.damaged && map.lost(300).is_none());
     }
 
     #[test]

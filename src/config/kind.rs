@@ -77,6 +77,8 @@ pub(super) enum Kind {
     Folder,
     /// `ASYNC_FLUSH` or `SYNC_FLUSH`.
     Flush,
+    /// One of two words; a flag with names of its own.
+    Choice { no: &'static str, yes: &'static str },
     /// RocketMQ's permission bits: 2 write, 4 read, 6 both.
     Permission,
 }
@@ -100,6 +102,7 @@ impl Kind {
             Kind::Hours => "hours 00 to 23, several separated by ;".into(),
             Kind::Folder => "a folder".into(),
             Kind::Flush => "ASYNC_FLUSH or SYNC_FLUSH".into(),
+            Kind::Choice { no, yes } => format!("{no} or {yes}"),
             Kind::Permission => "6 (read and write), 4 (read), 2 (write)".into(),
         }
     }
@@ -125,6 +128,9 @@ impl Kind {
                 (!text.is_empty() && !text.contains('\0')).then(|| Value::Text(text.to_owned()))
             }
             Kind::Flush => flush(text).map(Value::Flush),
+            Kind::Choice { no, yes } => {
+                (text == *no || text == *yes).then(|| Value::Flag(text == *yes))
+            }
             Kind::Permission => {
                 text.parse().ok().filter(|bits| matches!(bits, 2 | 4 | 6)).map(Value::Number)
             }

@@ -170,6 +170,13 @@ knobs! {
             Kind::Number { low: 100, high: 600_000, unit: "ms" },
             default "5000", as u64_of -> u64;
     }
+    "Damage" {
+        /// A log with damage in it (bit rot, a file that is gone): `refuse` ends the start with
+        /// exit code 17 and names the place; `serve-around` accepts that what cannot be read is
+        /// lost, reports it at every start and serves the rest. See durability.md. A weir key.
+        damagedLog => serve_around_damage: Kind::Choice { no: "refuse", yes: "serve-around" },
+            default "refuse", as flag -> bool;
+    }
     "Topics and messages" {
         /// Create a topic when a producer first sends to it through the default topic.
         autoCreateTopicEnable => auto_create_topic_enable: Kind::Flag,

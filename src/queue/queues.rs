@@ -264,6 +264,11 @@ impl Queues {
         Bounds { min: queue.min, max: queue.max }
     }
 
+    /// Whether the handle is of a queue that exists.
+    pub fn is_live(&self, id: QueueId) -> bool {
+        self.queues.get(id.0 as usize).is_some_and(|queue| queue.live)
+    }
+
     /// Log position after the newest message of a queue, 0 before the first.
     pub fn last_end(&self, id: QueueId) -> u64 {
         self.queue(id).last_end

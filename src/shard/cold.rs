@@ -69,10 +69,21 @@ impl Cold {
         log.cold(position).is_some_and(|cold| self.windows.iter().any(|(read, _)| *read == cold))
     }
 
-    /// Damage in a kept window that covers `position` but does not have it.
+    /// Damage in a kept window that took the record at `position`.
     pub(crate) fn damage_at(&self, log: &Log, position: u64) -> Option<Damage> {
+        let window = self.window(log, position).filter(|window| window.lost(position));
+        window.and_then(Window::damage)
+    }
+
+    /// Log position at which records go on behind the damage that took the one at `position`.
+    pub(crate) fn resume(&self, log: &Log, position: u64) -> u64 {
+        let behind = self.window(log, position).and_then(|window| window.next_block(position));
+        behind.unwrap_or_else(|| log.window_end(position))
+    }
+
+    fn window(&self, log: &Log, position: u64) -> Option<&Window> {
         let cold = log.cold(position)?;
-        self.windows.iter().find(|(read, _)| *read == cold).and_then(|(_, w)| w.damage())
+        self.windows.iter().find(|(read, _)| *read == cold).map(|(_, window)| window)
     }
 
     /// Starts reading the window that holds `position`, unless it is on its way. `false`: too

@@ -11,6 +11,7 @@ use weir_wire::message::Record;
 use super::cold::Cold;
 use super::shard::Shard;
 use crate::broker::{ParkId, PullPlan, PullReply, PullRequest, PullStep, Reject, ReplyTo, code};
+use crate::commitlog::Damage;
 use crate::queue::{ChunkRef, LoadFault};
 
 /// Pulls that wait for the disk, per shard.
@@ -52,7 +53,12 @@ impl Shard {
         // Twice at most: a group that is created on its first pull.
         for _ in 0..2 {
             match self.broker.pull(now_ms, &request, self.marks(), plan) {
-                PullStep::Reply(reply) => return self.with_records(driver, reply, plan),
+                PullStep::Reply(reply) => {
+                    return match self.with_records(driver, reply, plan) {
+                        Ok(fetch) => fetch,
+                        Err(damage) => self.around_damage(&request, reply, plan, damage),
+                    };
+                }
                 PullStep::Need(chunk) => return self.need_chunk(driver, chunk),
                 PullStep::Park(ticket) => {
                     return match self.broker.park(&request, &ticket, reply_to) {
@@ -84,7 +90,12 @@ impl Shard {
         let marks = self.marks();
         let (reply_to, step) = self.broker.rerun(id, marks, plan)?;
         let fetch = match step {
-            PullStep::Reply(reply) => self.with_records(driver, reply, plan),
+            // Where this pull began is not known here; asked again, it is told where to go on.
+            PullStep::Reply(reply) => {
+                self.with_records(driver, reply, plan).unwrap_or_else(|damage| {
+                    Fetch::Reject(Reject::new(code::SYSTEM_ERROR, damage.to_string()))
+                })
+            }
             PullStep::Need(chunk) => {
                 self.fetch_chunk(driver, chunk);
                 self.keeper.waiting.push(id);
@@ -109,15 +120,16 @@ impl Shard {
         out.append(&mut self.keeper.waiting);
     }
 
-    /// Keeps of the plan what is in memory (its front at least), or starts reading.
+    /// Keeps of the plan what is in memory (its front at least), or starts reading. `Err`: damage
+    /// took the first record of the plan.
     fn with_records(
         &mut self,
         driver: &mut Driver,
         mut reply: PullReply,
         plan: &mut PullPlan,
-    ) -> Fetch {
+    ) -> Result<Fetch, Damage> {
         if reply.code != 0 {
-            return Fetch::Reply(reply);
+            return Ok(Fetch::Reply(reply));
         }
         let here = plan
             .extents
@@ -125,22 +137,46 @@ impl Shard {
             .take_while(|(position, size)| self.record(*position, *size as usize).is_some())
             .count();
         if here == plan.extents.len() {
-            return Fetch::Reply(reply);
+            return Ok(Fetch::Reply(reply));
         }
         if let Some(next) = here.checked_sub(1).and_then(|last| self.offset_after(plan, last)) {
             // Serve what is here; the client asks for the rest next.
             reply.next = next;
             plan.extents.truncate(here);
-            return Fetch::Reply(reply);
+            return Ok(Fetch::Reply(reply));
         }
         let position = plan.extents[0].0;
         if let Some(damage) = self.cold.damage_at(&self.log, position) {
-            return Fetch::Reject(Reject::new(code::SYSTEM_ERROR, damage.to_string()));
+            return Err(damage);
         }
         if !self.cold.fetch(driver, &self.log, position) {
-            return self.try_later(reply);
+            return Ok(self.try_later(reply));
         }
-        Fetch::Reading
+        Ok(Fetch::Reading)
+    }
+
+    /// What a reader is told when the first record of its plan was taken by damage: an error, or,
+    /// when damage is served around, where records go on, so that a stock client asks there next.
+    fn around_damage(
+        &mut self,
+        request: &PullRequest<'_>,
+        reply: PullReply,
+        plan: &PullPlan,
+        damage: Damage,
+    ) -> Fetch {
+        let (Some((position, _)), true) = (plan.extents.first(), self.log.serves_around()) else {
+            return Fetch::Reject(Reject::new(code::SYSTEM_ERROR, damage.to_string()));
+        };
+        let behind = self.cold.resume(&self.log, *position);
+        let from = u64::try_from(request.queue_offset).unwrap_or(0);
+        let (topic, queue_id) = (request.topic, request.queue_id);
+        let next = self.broker.offset_behind(topic, queue_id, from, behind);
+        Fetch::Reply(PullReply {
+            code: code::PULL_RETRY_IMMEDIATELY,
+            remark: "MESSAGE_WAS_REMOVING",
+            next,
+            ..reply
+        })
     }
 
     /// Queue offset after message number `last` of the plan, which is in memory.

@@ -20,6 +20,8 @@ use crate::queue::ChunkRef;
 const CHECKPOINT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// A checkpoint is due this long after the last one, if anything was appended.
 const CHECKPOINT_EVERY_NS: u64 = 60_000_000_000;
+/// After one failed, none is tried for this long.
+const CHECKPOINT_REST_NS: u64 = 5_000_000_000;
 /// Queues whose minimum is looked at per turn after a segment left.
 const TRIM_STEPS: u32 = 512;
 /// The disk is asked for its space, and old segments are looked for, this often.
@@ -59,6 +61,7 @@ pub(super) struct Keeper {
     keep_from: u64,
     trim: Option<u32>,
     last_checkpoint_ns: u64,
+    no_checkpoint_before_ns: u64,
     next_disk_ns: u64,
     next_scan_ns: u64,
     clock: Option<(u64, i64)>,
@@ -86,6 +89,7 @@ impl Keeper {
             keep_from: 0,
             trim: Some(0),
             last_checkpoint_ns: now_ns,
+            no_checkpoint_before_ns: 0,
             next_disk_ns: 0,
             next_scan_ns: 0,
             clock: None,
@@ -187,9 +191,17 @@ impl Shard {
         let long_ago = self.now_ns.saturating_sub(self.keeper.last_checkpoint_ns);
         let due =
             behind >= CHECKPOINT_EVERY_BYTES || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
-        if due && self.checkpoints.is_idle() && self.fenced().is_none() {
+        let rested = self.now_ns >= self.keeper.no_checkpoint_before_ns;
+        if due && rested && self.checkpoints.is_idle() && self.fenced().is_none() {
             self.begin_checkpoint(driver);
         }
+    }
+
+    /// A checkpoint could not be written: says so, and rests before the next one.
+    pub(super) fn checkpoint_failed(&mut self, errno: Errno) {
+        self.keeper.no_checkpoint_before_ns = self.now_ns + CHECKPOINT_REST_NS;
+        let why = format_args!("{errno}; the next start folds more of the log");
+        self.voice.say("checkpoint-failed", &why);
     }
 
     fn begin_checkpoint(&mut self, driver: &mut Driver) {

@@ -7,21 +7,20 @@
 
 use std::path::PathBuf;
 
-use weir_io::{Buf, Driver, Errno, File, Memory, OpenMode};
+use weir_io::{Driver, File, OpenMode};
 
-use super::checkpoint::{self, Checkpoint, Checkpoints};
+use super::checkpoint::Checkpoints;
 use super::cold::Cold;
+use super::fold::Fold;
 use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::pending::Pending;
 use super::shard::Shard;
 use super::tuning::Tuning;
 use super::voice::Voice;
-use crate::base::limits::{INDEX_ARENA_SOFT, INDEX_CHUNK};
-use crate::broker::{ApplyError, Broker, BrokerOptions, MessageApplied, Meta};
-use crate::commitlog::{Log, LogError, LogImage, LogOptions, Recovered};
+use crate::broker::{BrokerOptions, Meta};
+use crate::commitlog::{Log, LogError, LogOptions, Recovered, is_quarantined};
 use crate::measure::Meter;
-use crate::queue::Arena;
 
 /// How a shard is opened.
 #[derive(Clone, Debug)]
@@ -67,7 +66,9 @@ impl From<LogError> for OpenFault {
     fn from(error: LogError) -> OpenFault {
         let text = error.to_string();
         match error {
-            LogError::Damage(..) | LogError::Missing(..) => OpenFault::Damaged(text),
+            LogError::Damage(..) | LogError::Missing(..) | LogError::Hole(..) => {
+                OpenFault::Damaged(text)
+            }
             LogError::InUse(_) => OpenFault::InUse(text),
             LogError::Foreign(..) => OpenFault::Foreign(text),
             LogError::Io(..) => OpenFault::Failed(text),
@@ -85,7 +86,7 @@ impl Shard {
             .create_dir(&dir)
             .map_err(|e| OpenFault::Failed(format!("cannot create {}: {e}", dir.display())))?;
         let index = open_index(driver, &options)?;
-        let mut fold = Fold::begin(driver, &options, &mut voice, index);
+        let mut fold = Fold::begin(driver, &options, &mut voice, index)?;
         let image = fold.image.take();
         let (log, report) =
             Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
@@ -94,7 +95,8 @@ impl Shard {
         if let Some(fault) = fold.fault {
             return Err(fault);
         }
-        fold.tell(&mut voice);
+        fold.end(driver, &log, &mut voice);
+        tell_quarantined(driver, &options, &mut voice);
         let (broker, loaded) = (fold.broker, fold.loaded);
         let text = describe(&report, &log, driver.now_ns() - began_ns);
         let mut shard = Shard {
@@ -153,7 +155,29 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
     } else {
         ", staging memory dies with the process: ASYNC_FLUSH acknowledges at write completion"
     };
-    format!("{start}{resumed}{replayed}{torn}{staging}, {} ms", took_ns / 1_000_000)
+    let [took, reading, settling] =
+        [took_ns, report.read_ns, report.settle_ns].map(|ns| ns / 1_000_000);
+    format!(
+        "{start}{resumed}{replayed}{torn}{staging}, {took} ms ({reading} reading, {settling} \
+         making durable)"
+    )
+}
+
+/// Says which files of damaged segments are kept although the log has forgotten them.
+fn tell_quarantined(driver: &mut Driver, options: &ShardOptions, voice: &mut Voice) {
+    let names = driver.list(&options.log.dir).unwrap_or_default();
+    let kept: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| is_quarantined(name)).collect();
+    if !kept.is_empty() {
+        let why = format_args!(
+            "{} files of damaged segments are kept in {}: {}; remove them by hand when nothing is \
+             to be had from them",
+            kept.len(),
+            options.log.dir.display(),
+            kept.join(", ")
+        );
+        voice.say("segments-quarantined", &why);
+    }
 }
 
 fn open_index(driver: &mut Driver, options: &ShardOptions) -> Result<File, OpenFault> {
@@ -162,108 +186,4 @@ fn open_index(driver: &mut Driver, options: &ShardOptions) -> Result<File, OpenF
     driver
         .open(&path, mode)
         .map_err(|e| OpenFault::Failed(format!("cannot open {}: {e}", path.display())))
-}
-
-/// The fold over checkpoint and log.
-struct Fold {
-    broker: Broker,
-    index: File,
-    image: Option<LogImage>,
-    /// File and position of the checkpoint that was used.
-    loaded: Option<(u8, u64)>,
-    gaps: u64,
-    fault: Option<OpenFault>,
-}
-
-impl Fold {
-    fn begin(driver: &mut Driver, options: &ShardOptions, voice: &mut Voice, index: File) -> Fold {
-        let (memory, backing) = Memory::huge(options.index_memory_bytes);
-        if !options.quiet {
-            super::keep::tell_backing(voice, backing, options.index_memory_bytes);
-        }
-        let arena = Arena::new(Box::new(memory), INDEX_ARENA_SOFT);
-        let found = checkpoint::load(driver, &options.dir);
-        let Some((Checkpoint { log, broker: image }, which)) = found else {
-            return Fold::fresh(Broker::new(options.broker.clone(), arena), index);
-        };
-        match Broker::restore(options.broker.clone(), &image, arena) {
-            Ok(broker) => Fold {
-                loaded: Some((which, log.position)),
-                image: Some(log),
-                ..Fold::fresh(broker, index)
-            },
-            Err(fault) => {
-                let why = format_args!("{fault:?}; the whole log is folded instead");
-                voice.say("checkpoint-unusable", &why);
-                let (memory, _) = Memory::huge(options.index_memory_bytes);
-                let arena = Arena::new(Box::new(memory), INDEX_ARENA_SOFT);
-                Fold::fresh(Broker::new(options.broker.clone(), arena), index)
-            }
-        }
-    }
-
-    fn fresh(broker: Broker, index: File) -> Fold {
-        Fold { broker, index, image: None, loaded: None, gaps: 0, fault: None }
-    }
-
-    /// Folds one record; returns its store time.
-    fn take(&mut self, driver: &mut Driver, position: u64, bytes: &[u8]) -> i64 {
-        if self.fault.is_some() {
-            return 0;
-        }
-        if Meta::is_meta(bytes) {
-            match Meta::decode(bytes) {
-                Ok(meta) => {
-                    self.broker.apply_meta(position, &meta);
-                }
-                Err(error) => self.fail(position, &error.to_string()),
-            }
-            return 0;
-        }
-        loop {
-            match self.broker.apply_message(position, bytes) {
-                Ok(MessageApplied::Gap { .. }) => self.gaps += 1,
-                Ok(_) => {}
-                Err(ApplyError::IndexFull) => {
-                    if let Err(errno) = self.spill(driver) {
-                        self.fail(position, &format!("the consume queue file: {errno}"));
-                    } else {
-                        continue;
-                    }
-                }
-                Err(error) => self.fail(position, &format!("{error:?}")),
-            }
-            return self.broker.newest_store_ms();
-        }
-    }
-
-    fn fail(&mut self, position: u64, why: &str) {
-        let text = format!("the record at position {position} cannot be applied: {why}");
-        self.fault.get_or_insert(OpenFault::Damaged(text));
-    }
-
-    /// Writes full chunks to the index file, so that the arena has room again.
-    fn spill(&mut self, driver: &mut Driver) -> Result<(), Errno> {
-        let mut wrote = false;
-        while let Some((chunk, bytes)) = self.broker.queues.dirty(u64::MAX) {
-            let mut buf = Buf::new(INDEX_CHUNK);
-            buf.copy_from_slice(bytes);
-            driver.write_now(self.index, u64::from(chunk.slot) * INDEX_CHUNK as u64, &buf)?;
-            self.broker.queues.written(chunk);
-            wrote = true;
-        }
-        if wrote { Ok(()) } else { Err(Errno::NO_SPACE) }
-    }
-
-    fn tell(&self, voice: &mut Voice) {
-        if self.gaps > 0 {
-            let why = format_args!("{} gaps in queue offsets: older records are gone", self.gaps);
-            voice.say("offset-gaps", &why);
-        }
-        if self.broker.guessed_topics() > 0 {
-            let count = self.broker.guessed_topics();
-            let why = format_args!("{count} topics had messages but no record of their creation");
-            voice.say("topics-guessed", &why);
-        }
-    }
 }

@@ -187,6 +187,7 @@ impl Shard {
                         self.voice.say("cold-read-failed", &format_args!("{errno}"));
                     }
                     if let Some(damage) = self.cold.damage.take() {
+                        self.log.note_damage(damage);
                         self.voice.say("log-damaged", &format_args!("{damage}"));
                     }
                 }
@@ -199,10 +200,7 @@ impl Shard {
             event => match self.checkpoints.on_event(driver, &event) {
                 Ok(true) => self.broker.queues.checkpointed(),
                 Ok(false) => {}
-                Err(errno) => {
-                    let why = format_args!("{errno}; the next start folds more of the log");
-                    self.voice.say("checkpoint-failed", &why);
-                }
+                Err(errno) => self.checkpoint_failed(errno),
             },
         }
     }

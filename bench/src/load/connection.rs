@@ -2,9 +2,11 @@
 //!
 //! A slot is a place for one outstanding request; its number is the request's opaque, so an
 //! answer finds its start time by index. Frames to send gather in one buffer while another is
-//! with the kernel. Invariant: a slot is either free or has exactly one request out.
+//! with the kernel. Invariant: a slot is free, retired, or has exactly one request out. A
+//! connection that was lost forgets what it had out and counts it.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use weir_io::Socket;
 
@@ -16,20 +18,30 @@ const PULL_AGAIN: [i32; 3] = [19, 20, 21];
 
 /// A queue that is pulled, and from where.
 #[derive(Debug)]
-pub(crate) struct Tail<'a> {
+pub(crate) struct Tail {
     /// Topic, queue, batch, encoding.
-    pub shape: PullShape<'a>,
+    pub shape: PullShape,
     /// First offset of the tail.
     pub low: u64,
-    /// Behind its last offset; a follower has none.
+    /// Behind its last offset; `u64::MAX` for a follower, which has none.
     pub high: u64,
     /// Next offset to ask for.
     pub next: u64,
 }
 
+impl Tail {
+    fn is_read(&self) -> bool {
+        self.next >= self.high
+    }
+}
+
+fn again_code(code: i32) -> bool {
+    PULL_AGAIN.contains(&code)
+}
+
 /// What a connection does.
 #[derive(Debug)]
-pub(crate) enum Job<'a> {
+pub(crate) enum Job {
     /// Sends to its queues in turn.
     Send {
         /// One frame per queue.
@@ -40,14 +52,16 @@ pub(crate) enum Job<'a> {
     /// Pulls one queue's tail over and over.
     PullTail {
         /// The queue.
-        tail: Tail<'a>,
+        tail: Tail,
         /// Offset asked for by each slot.
         asked: Vec<u64>,
     },
-    /// Follows queues, one slot for each.
+    /// Follows queues to their end, one slot for each.
     Follow {
         /// The queues.
-        tails: Vec<Tail<'a>>,
+        tails: Vec<Tail>,
+        /// Begin again at the low end; else a queue that was read is left alone.
+        again: bool,
     },
 }
 
@@ -66,9 +80,13 @@ pub(crate) enum Outcome {
 
 /// A connection and its outstanding requests.
 #[derive(Debug)]
-pub(crate) struct Connection<'a> {
-    /// The socket.
-    pub socket: Socket,
+pub(crate) struct Connection {
+    /// The broker.
+    pub addr: SocketAddr,
+    /// The socket; `None` while the broker is away.
+    pub socket: Option<Socket>,
+    /// Counts sockets, so that an event of an earlier one is known.
+    pub epoch: u64,
     /// Finds answers.
     pub splitter: Splitter,
     /// Whether a buffer is with the kernel.
@@ -79,24 +97,28 @@ pub(crate) struct Connection<'a> {
     pub spare: Vec<u8>,
     /// Open loop: intended times that found no free slot.
     pub waiting: VecDeque<u64>,
-    job: Job<'a>,
+    job: Job,
     started_ns: Vec<u64>,
     free: Vec<u32>,
+    /// Slots of queues that were read to their end.
+    retired: usize,
 }
 
-impl<'a> Connection<'a> {
+impl Connection {
     /// A connection with all slots free. A follower has a slot per queue, whatever is asked.
-    pub(crate) fn new(socket: Socket, mut job: Job<'a>, outstanding: u32) -> Self {
+    pub(crate) fn new(addr: SocketAddr, socket: Socket, mut job: Job, outstanding: u32) -> Self {
         let slots = match &mut job {
-            Job::Follow { tails } => tails.len(),
+            Job::Follow { tails, .. } => tails.len(),
             Job::PullTail { asked, .. } => {
                 asked.resize(outstanding as usize, 0);
                 outstanding as usize
             }
             Job::Send { .. } => outstanding as usize,
         };
-        Self {
-            socket,
+        let mut connection = Self {
+            addr,
+            socket: Some(socket),
+            epoch: 0,
             splitter: Splitter::default(),
             sending: false,
             out: Vec::new(),
@@ -104,13 +126,45 @@ impl<'a> Connection<'a> {
             waiting: VecDeque::new(),
             job,
             started_ns: vec![0; slots],
-            free: (0..slots as u32).rev().collect(),
-        }
+            free: Vec::new(),
+            retired: 0,
+        };
+        connection.free_all();
+        connection
     }
 
-    /// True when every slot is free.
+    /// Frees every slot but those of queues that are read; gives how many had a request out.
+    fn free_all(&mut self) -> u64 {
+        let lost = self.started_ns.iter().filter(|started| **started != 0).count();
+        self.started_ns.fill(0);
+        let over = |slot: &u32| match &self.job {
+            Job::Follow { tails, again } => !again && tails[*slot as usize].is_read(),
+            _ => false,
+        };
+        let slots = self.started_ns.len() as u32;
+        self.free = (0..slots).rev().filter(|slot| !over(slot)).collect();
+        self.retired = self.started_ns.len() - self.free.len();
+        lost as u64
+    }
+
+    /// Forgets the socket and what was on its way; gives how many requests were lost.
+    pub(crate) fn lose(&mut self) -> u64 {
+        self.socket = None;
+        self.epoch += 1;
+        self.splitter = Splitter::default();
+        self.sending = false;
+        self.out.clear();
+        self.free_all()
+    }
+
+    /// True when no request is out.
     pub(crate) fn idle(&self) -> bool {
-        self.free.len() == self.started_ns.len()
+        self.free.len() + self.retired == self.started_ns.len()
+    }
+
+    /// True when every queue was read to its end.
+    pub(crate) fn over(&self) -> bool {
+        self.retired == self.started_ns.len()
     }
 
     /// Puts one request into the buffer, counted from `start_ns` (not 0). False: no slot is free.
@@ -132,7 +186,7 @@ impl<'a> Connection<'a> {
                     tail.next = tail.low;
                 }
             }
-            Job::Follow { tails } => {
+            Job::Follow { tails, .. } => {
                 let tail = &tails[slot as usize];
                 self.out.extend_from_slice(&pull(&tail.shape, opaque, tail.next));
             }
@@ -150,23 +204,27 @@ impl<'a> Connection<'a> {
         if started_ns == 0 {
             return None;
         }
-        self.free.push(slot);
         let next = || reply.number("nextBeginOffset").unwrap_or(0);
         let outcome = match &mut self.job {
             Job::Send { .. } if reply.code == 0 => Outcome::Sent,
             Job::PullTail { asked, .. } if reply.code == 0 => {
                 Outcome::Pulled(next().saturating_sub(asked[slot as usize]))
             }
-            Job::Follow { tails } if reply.code == 0 || PULL_AGAIN.contains(&reply.code) => {
+            Job::Follow { tails, again } if reply.code == 0 || again_code(reply.code) => {
                 let tail = &mut tails[slot as usize];
                 let before = std::mem::replace(&mut tail.next, next());
-                match reply.code {
-                    0 => Outcome::Pulled(tail.next.saturating_sub(before)),
-                    _ => Outcome::Empty,
+                let pulled = tail.next.saturating_sub(before);
+                if tail.is_read() && *again {
+                    tail.next = tail.low;
+                } else if tail.is_read() {
+                    self.retired += 1;
+                    return Some((started_ns, Outcome::Pulled(pulled)));
                 }
+                if reply.code == 0 { Outcome::Pulled(pulled) } else { Outcome::Empty }
             }
             _ => Outcome::Failed(reply.code),
         };
+        self.free.push(slot);
         Some((started_ns, outcome))
     }
 

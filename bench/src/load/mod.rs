@@ -7,9 +7,11 @@
 
 mod args;
 mod connection;
+mod jobs;
 mod report;
 mod run;
+mod schedule;
 
-pub(crate) use args::LoadArgs;
-pub(crate) use report::LoadReport;
+pub(crate) use args::{LoadArgs, check_core, seconds, seconds_or_none};
+pub(crate) use report::{Failure, LoadReport};
 pub(crate) use run::load;

@@ -4,42 +4,38 @@
 //! each connection's buffer to the kernel in one send. Time is read twice a turn, never per
 //! message. It stops sending at the end of the measured time and does not count what comes later.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::SystemTime;
 
 use weir_io::{Driver, Event, ReceiveEnd, Token};
 
 use super::args::{LoadArgs, Mode};
-use super::connection::{Connection, Job, Outcome, Tail};
-use super::report::{LoadReport, SATURATED_BELOW};
-use crate::frame::{PullShape, SendShape, Template};
-use crate::latency::Latency;
+use super::connection::{Connection, Outcome};
+use super::jobs;
+use super::report::{Failures, LoadReport, SATURATED_BELOW};
+use super::schedule::{Peaks, Schedule};
+use crate::latency::{Count, Latency};
 use crate::machine;
 use crate::ring;
 use crate::target::{self, Queue};
 
 /// Intended times one connection may be behind; beyond it the run is hopeless and says so.
 const WAITING_MAX: usize = 4 * 1024 * 1024;
-/// A following pull is held for this long when nothing is new.
-const HOLD_MS: u32 = 1000;
+/// Time between two tries to reach a broker that went away.
+const RECONNECT_NS: u64 = 5_000_000;
 const SECOND_NS: f64 = 1e9;
 
 const RECEIVE: u64 = 0;
 const SEND: u64 = 1;
 const CONNECT: u64 = 2;
 const KINDS: u64 = 4;
+/// Connections a token can name; above it stands the connection's epoch.
+const PLACES: u64 = 1 << 16;
 
 /// Runs the load, prints the report's JSON line to standard output and gives the report.
 pub(crate) fn load(args: &LoadArgs) -> io::Result<LoadReport> {
-    let queues = match (&args.namesrv, &args.broker) {
-        (Some(namesrv), _) => target::from_name_server(namesrv, &args.topic, args.queues)?,
-        (None, Some(broker)) => target::from_broker(broker, &args.topic, args.queues)?,
-        (None, None) => return Err(io::Error::other("neither --namesrv nor --broker was given")),
-    };
-    if queues.is_empty() {
-        return Err(io::Error::other(format!("topic {} has no queue to write to", args.topic)));
-    }
+    args.check()?;
+    let queues = queues(args)?;
     if let Some(core) = args.core {
         weir_io::cpu::pin(core)?;
     }
@@ -61,13 +57,47 @@ pub(crate) fn load(args: &LoadArgs) -> io::Result<LoadReport> {
     Ok(report)
 }
 
+/// The queues of all topics, after making them.
+fn queues(args: &LoadArgs) -> io::Result<Vec<Queue>> {
+    let mut queues = Vec::new();
+    for topic in 0..args.topics {
+        let name = match args.topics {
+            1 => args.topic.clone(),
+            _ => format!("{}_{topic}", args.topic),
+        };
+        queues.extend(match (&args.namesrv, &args.broker) {
+            (Some(namesrv), _) => target::from_name_server(namesrv, &name, args.queues)?,
+            (None, Some(broker)) => target::from_broker(broker, &name, args.queues)?,
+            (None, None) => return Err(io::Error::other("neither --namesrv nor --broker given")),
+        });
+    }
+    if queues.is_empty() {
+        return Err(io::Error::other(format!("topic {} has no queue to write to", args.topic)));
+    }
+    Ok(queues)
+}
+
 /// Sends as many messages as the pulled tail shall have.
 fn fill_tail(args: &LoadArgs, queues: &[Queue]) -> io::Result<()> {
-    let messages = (args.tail / args.body.max(1) as u64).max(u64::from(args.batch) * 2);
-    let shape = LoadArgs { mode: Mode::Send, rate: None, ..args.clone() };
+    let messages = (args.tail / args.body.max(1)).max(u64::from(args.batch) * 2);
+    let shape = LoadArgs {
+        mode: Mode::Send,
+        rate: None,
+        count: Some(messages),
+        warmup: 0.0,
+        seconds: 600.0,
+        ..args.clone()
+    };
     let mut run = Run::new(&shape, ring::driver()?)?;
     run.connect(queues)?;
-    run.send_exactly(messages)
+    run.measure()?;
+    match run.failures.list().first() {
+        Some(failure) => Err(io::Error::other(format!(
+            "filling the tail: {} sends failed, code {}: {}",
+            failure.count, failure.code, failure.remark
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Counts of the measured time.
@@ -80,18 +110,27 @@ struct Counts {
     handled: u64,
     /// Requests that came to their end, failed ones aside.
     done: u64,
-    failed: BTreeMap<i32, u64>,
+    /// Requests whose connection went away before their answer.
+    lost: u64,
 }
 
 struct Run<'a> {
     args: &'a LoadArgs,
     driver: Driver,
-    connections: Vec<Connection<'a>>,
+    connections: Vec<Connection>,
+    /// When to try connections that went away again.
+    retry_ns: u64,
     latency: Latency,
     counts: Counts,
+    failures: Failures,
+    /// Sends asked for, for a run of a fixed count.
+    asked: u64,
+    schedule: Option<Schedule>,
+    start_ns: u64,
     /// Measured time, of the driver's clock; empty before it is known.
     from_ns: u64,
     until_ns: u64,
+    from_unix_ms: i64,
     cpu_ns: u64,
 }
 
@@ -101,10 +140,16 @@ impl<'a> Run<'a> {
             args,
             driver,
             connections: Vec::new(),
-            latency: Latency::new(args.hdr_log.is_some())?,
+            retry_ns: u64::MAX,
+            latency: Latency::new(args.interval_ms * 1_000_000, args.hdr_log.is_some())?,
             counts: Counts::default(),
+            failures: Failures::default(),
+            asked: 0,
+            schedule: None,
+            start_ns: 0,
             from_ns: u64::MAX,
             until_ns: u64::MAX,
+            from_unix_ms: 0,
             cpu_ns: 0,
         })
     }
@@ -125,144 +170,109 @@ impl<'a> Run<'a> {
                     break result?;
                 }
             };
-            let job = self.job(i, queues)?;
-            self.connections.push(Connection::new(socket, job, self.args.outstanding));
+            let job = jobs::job(self.args, i, queues)?;
+            let connection = Connection::new(addr, socket, job, self.args.outstanding);
+            self.connections.push(connection);
         }
         for (i, connection) in self.connections.iter().enumerate() {
-            self.driver.receive(connection.socket, Token(i as u64 * KINDS + RECEIVE));
+            let Some(socket) = connection.socket else { continue };
+            self.driver.receive(socket, Token(i as u64 * KINDS + RECEIVE));
         }
         Ok(())
     }
 
-    fn job(&self, i: usize, queues: &[Queue]) -> io::Result<Job<'a>> {
-        let args = self.args;
-        let queue = &queues[i % queues.len()];
-        let same_broker = queues.iter().filter(|other| other.addr == queue.addr);
-        let tail = |queue: &Queue, high: u64, low: u64, next: u64, hold_ms: u32| Tail {
-            shape: PullShape {
-                encoding: args.headers,
-                topic: &args.topic,
-                queue_id: queue.queue_id,
-                batch: args.batch,
-                hold_ms,
-            },
-            low,
-            high,
-            next,
-        };
-        match args.mode {
-            Mode::Pull => {
-                let high = target::max_offset(queue, &args.topic)?;
-                let per_queue = args.tail / args.body.max(1) as u64 / queues.len() as u64;
-                let low = high.saturating_sub(per_queue.max(u64::from(args.batch)));
-                // Connections on the same queue start at different places of it.
-                let apart = (high - low) / u64::from(args.connections) * i as u64;
-                let start = low + apart / u64::from(args.batch) * u64::from(args.batch);
-                let start = if start + u64::from(args.batch) > high { low } else { start };
-                Ok(Job::PullTail { tail: tail(queue, high, low, start, 0), asked: Vec::new() })
-            }
-            Mode::Mixed if i % 2 == 1 => {
-                let followers = usize::from(args.connections) / 2;
-                let mine = queues.iter().enumerate().filter(|(q, _)| q % followers == i / 2);
-                let tails = mine
-                    .filter(|(_, other)| other.addr == queue.addr)
-                    .map(|(_, other)| {
-                        let high = target::max_offset(other, &args.topic)?;
-                        Ok(tail(other, u64::MAX, high, high, HOLD_MS))
-                    })
-                    .collect::<io::Result<_>>()?;
-                Ok(Job::Follow { tails })
-            }
-            Mode::Send | Mode::Mixed => {
-                let templates = same_broker
-                    .map(|queue| {
-                        Template::send(&SendShape {
-                            encoding: args.headers,
-                            topic: &args.topic,
-                            broker_name: &queue.broker_name,
-                            queue_id: queue.queue_id,
-                            body_bytes: args.body,
-                        })
-                    })
-                    .collect();
-                Ok(Job::Send { templates, counter: (i as u64) << 24 })
-            }
-        }
-    }
-
     /// Warm-up and measured time.
     fn measure(&mut self) -> io::Result<()> {
-        let start_ns = self.driver.now_ns();
-        self.from_ns = start_ns + (self.args.warmup * SECOND_NS) as u64;
+        self.start_ns = self.driver.now_ns();
+        let bounded = self.args.count.is_some() || self.ends_when_read();
+        let warmup = if bounded { 0.0 } else { self.args.warmup };
+        self.from_ns = self.start_ns + (warmup * SECOND_NS) as u64;
         self.until_ns = self.from_ns + (self.args.seconds * SECOND_NS) as u64;
-        let mut schedule = Schedule { start_ns, rate: self.args.rate.unwrap_or(0), next: 0 };
+        let nanos = |seconds: f64| (seconds * SECOND_NS) as u64;
+        let peaks = Peaks {
+            factor: self.args.peak,
+            every_ns: nanos(self.args.peak_every),
+            lasts_ns: nanos(self.args.peak_seconds),
+        };
+        self.schedule = self.args.rate.map(|rate| Schedule::new(self.start_ns, rate, peaks));
         let mut events = Vec::new();
         let mut cpu_from = None;
         loop {
             let now_ns = self.driver.now_ns();
             if now_ns >= self.until_ns {
+                if bounded {
+                    return Err(self.too_slow());
+                }
+                break;
+            }
+            if self.is_done() {
+                self.until_ns = now_ns;
                 break;
             }
             if cpu_from.is_none() && now_ns >= self.from_ns {
                 cpu_from = Some(machine::thread_cpu_ns()?);
+                self.from_unix_ms = self.driver.wall_ms();
             }
-            self.ask_all(&mut schedule, now_ns)?;
+            self.reconnect(now_ns);
+            self.ask_all(now_ns)?;
             self.flush();
             // An open loop polls: sleeping would be late for the next intended time.
             let deadline = match self.args.rate {
                 Some(_) => 0,
                 None if now_ns < self.from_ns => self.from_ns,
-                None => self.until_ns,
+                None => self.until_ns.min(self.retry_ns),
             };
             self.driver.wait(deadline, &mut events)?;
             self.take(&mut events)?;
         }
         self.cpu_ns = machine::thread_cpu_ns()? - cpu_from.unwrap_or(0);
+        self.latency.finish(self.until_ns - self.from_ns);
         Ok(())
     }
 
-    /// Sends this many messages and waits for all answers.
-    fn send_exactly(&mut self, messages: u64) -> io::Result<()> {
-        let mut events = Vec::new();
-        (self.from_ns, self.until_ns) = (0, u64::MAX);
-        let mut asked = 0;
-        while asked < messages || !self.connections.iter().all(Connection::idle) {
-            let now_ns = self.driver.now_ns();
-            for connection in &mut self.connections {
-                while asked < messages && connection.ask(now_ns) {
-                    asked += 1;
-                }
-            }
-            self.flush();
-            self.driver.wait(u64::MAX, &mut events)?;
-            self.take(&mut events)?;
-        }
-        match self.counts.failed.iter().next() {
-            Some((code, count)) => Err(io::Error::other(format!(
-                "filling the tail: {count} sends failed, code {code}"
-            ))),
-            None => Ok(()),
-        }
+    fn ends_when_read(&self) -> bool {
+        self.args.mode == Mode::Drain && !self.args.again
     }
 
-    fn ask_all(&mut self, schedule: &mut Schedule, now_ns: u64) -> io::Result<()> {
-        if self.args.rate.is_none() {
-            for connection in &mut self.connections {
-                while connection.ask(now_ns) {}
-            }
-            return Ok(());
+    /// Whether a run of a fixed amount has done it.
+    fn is_done(&self) -> bool {
+        if self.ends_when_read() {
+            return self.connections.iter().all(Connection::over);
         }
-        let count = self.connections.len();
+        let sent_all = self.args.count.is_some_and(|count| self.asked >= count);
+        sent_all && self.connections.iter().all(Connection::idle)
+    }
+
+    fn too_slow(&self) -> io::Error {
+        let Counts { sent, pulled, .. } = self.counts;
+        io::Error::other(format!(
+            "not done after {} seconds ({sent} sent, {pulled} pulled): raise --seconds",
+            self.args.seconds
+        ))
+    }
+
+    fn ask_all(&mut self, now_ns: u64) -> io::Result<()> {
+        let Some(schedule) = &mut self.schedule else {
+            self.ask_closed(now_ns);
+            return Ok(());
+        };
+        // Senders alone follow the schedule; in mixed mode they are the even ones.
+        let step = if self.args.mode == Mode::Mixed { 2 } else { 1 };
+        let senders = self.connections.len().div_ceil(step);
         while let Some(intended_ns) = schedule.due(now_ns) {
-            let connection = &mut self.connections[(schedule.next as usize) % count];
+            let connection = &mut self.connections[(schedule.next as usize) % senders * step];
             if connection.waiting.len() >= WAITING_MAX {
-                return Err(io::Error::other("the schedule is far beyond what the broker takes"));
+                return Err(io::Error::other(format!(
+                    "one connection is {WAITING_MAX} sends behind the schedule: --rate {} is far \
+                     beyond what the broker takes; lower it",
+                    self.args.rate.unwrap_or(0)
+                )));
             }
             connection.waiting.push_back(intended_ns);
         }
-        for connection in &mut self.connections {
-            if !connection.sends() && connection.waiting.is_empty() {
-                continue;
+        for connection in self.connections.iter_mut().filter(|c| c.socket.is_some()) {
+            if !connection.sends() {
+                while connection.ask(now_ns) {}
             }
             while let Some(intended_ns) = connection.waiting.pop_front() {
                 if !connection.ask(intended_ns) {
@@ -274,16 +284,27 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn ask_closed(&mut self, now_ns: u64) {
+        let count = self.args.count.unwrap_or(u64::MAX);
+        for connection in self.connections.iter_mut().filter(|c| c.socket.is_some()) {
+            while self.asked < count && connection.ask(now_ns) {
+                self.asked += u64::from(connection.sends());
+            }
+        }
+    }
+
     /// Hands every filled buffer to the kernel, one send per connection at a time.
     fn flush(&mut self) {
         for (i, connection) in self.connections.iter_mut().enumerate() {
+            let Some(socket) = connection.socket else { continue };
             if connection.sending || connection.out.is_empty() {
                 continue;
             }
             let spare = std::mem::take(&mut connection.spare);
             let full = std::mem::replace(&mut connection.out, spare);
             connection.sending = true;
-            self.driver.send(connection.socket, full, Token(i as u64 * KINDS + SEND));
+            let token = token_of(i, connection.epoch, SEND);
+            self.driver.send(socket, full, token);
         }
     }
 
@@ -292,19 +313,37 @@ impl<'a> Run<'a> {
         for event in events.drain(..) {
             match event {
                 Event::Received { token, chunk } => {
-                    self.answers((token.0 / KINDS) as usize, &chunk, now_ns)?;
+                    if let Some(i) = self.current(token) {
+                        self.answers(i, &chunk, now_ns)?;
+                    }
                 }
                 Event::Sent { token, buf, result } => {
-                    result?;
-                    let connection = &mut self.connections[(token.0 / KINDS) as usize];
-                    connection.sending = false;
-                    connection.spare = buf;
+                    let Some(i) = self.current(token) else { continue };
+                    if let Err(errno) = result {
+                        self.went_away(i, errno.into(), now_ns)?;
+                        continue;
+                    }
+                    self.connections[i].sending = false;
+                    self.connections[i].spare = buf;
                 }
-                Event::ReceiveEnded { end, .. } => {
-                    return Err(match end {
+                Event::ReceiveEnded { token, end } => {
+                    let Some(i) = self.current(token) else { continue };
+                    let error = match end {
                         ReceiveEnd::Failed(errno) => errno.into(),
                         _ => io::Error::other("the broker closed a connection"),
-                    });
+                    };
+                    self.went_away(i, error, now_ns)?;
+                }
+                Event::Connected { token, result } => {
+                    let Some(i) = self.current(token) else { continue };
+                    match result {
+                        Ok(socket) => {
+                            let connection = &mut self.connections[i];
+                            connection.socket = Some(socket);
+                            self.driver.receive(socket, token_of(i, connection.epoch, RECEIVE));
+                        }
+                        Err(_) => self.retry_ns = now_ns + RECONNECT_NS,
+                    }
                 }
                 _ => {}
             }
@@ -312,12 +351,49 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The connection of an event, unless the event is of an earlier socket.
+    fn current(&self, token: Token) -> Option<usize> {
+        let i = (token.0 / KINDS % PLACES) as usize;
+        let epoch = token.0 / KINDS / PLACES;
+        (self.connections.get(i)?.epoch == epoch).then_some(i)
+    }
+
+    fn went_away(&mut self, i: usize, error: io::Error, now_ns: u64) -> io::Result<()> {
+        if !self.args.reconnect {
+            return Err(error);
+        }
+        let connection = &mut self.connections[i];
+        if let Some(socket) = connection.socket {
+            self.driver.close(socket);
+        }
+        self.counts.lost += connection.lose();
+        self.retry_ns = self.retry_ns.min(now_ns + RECONNECT_NS);
+        Ok(())
+    }
+
+    /// Tries the connections that are away, every [`RECONNECT_NS`]. A new epoch for each try:
+    /// an earlier one may still end.
+    fn reconnect(&mut self, now_ns: u64) {
+        if now_ns < self.retry_ns {
+            return;
+        }
+        self.retry_ns = u64::MAX;
+        for (i, connection) in self.connections.iter_mut().enumerate() {
+            if connection.socket.is_none() {
+                connection.epoch += 1;
+                self.driver.connect(connection.addr, token_of(i, connection.epoch, CONNECT));
+            }
+        }
+    }
+
     fn answers(&mut self, i: usize, bytes: &[u8], now_ns: u64) -> io::Result<()> {
         let mut splitter = std::mem::take(&mut self.connections[i].splitter);
         let connection = &mut self.connections[i];
         let (counts, latency) = (&mut self.counts, &mut self.latency);
+        let failures = &mut self.failures;
         let measured = now_ns >= self.from_ns && now_ns < self.until_ns;
-        let (from_ns, only_sends) = (self.from_ns, self.args.mode != Mode::Pull);
+        let since_ns = now_ns.saturating_sub(self.from_ns);
+        let only_sends = matches!(self.args.mode, Mode::Send | Mode::Mixed);
         let mut stray = None;
         let result = splitter.feed(bytes, &mut |reply| {
             let Some((started_ns, outcome)) = connection.answered(reply) else {
@@ -334,20 +410,25 @@ impl<'a> Run<'a> {
             }
             let is_send = outcome == Outcome::Sent;
             match outcome {
-                Outcome::Sent => counts.sent += 1,
+                Outcome::Sent => {
+                    counts.sent += 1;
+                    latency.count(Count::Sent(1), since_ns);
+                }
                 Outcome::Pulled(messages) => {
                     counts.pulled += messages;
                     counts.pulled_bytes += reply.body_bytes as u64;
+                    latency.count(Count::Pulled(messages), since_ns);
                 }
                 Outcome::Empty => return,
                 Outcome::Failed(code) => {
-                    *counts.failed.entry(code).or_default() += 1;
+                    failures.add(code, reply.remark(), since_ns as f64 / SECOND_NS);
+                    latency.count(Count::Failed, since_ns);
                     return;
                 }
             }
             if is_send == only_sends {
                 counts.done += 1;
-                latency.record(now_ns.saturating_sub(started_ns), now_ns - from_ns);
+                latency.record(now_ns.saturating_sub(started_ns), since_ns);
             }
         });
         self.connections[i].splitter = splitter;
@@ -359,61 +440,40 @@ impl<'a> Run<'a> {
 
     fn report(&self) -> LoadReport {
         let (args, counts) = (self.args, &self.counts);
-        let seconds = args.seconds;
-        let achieved = args.rate.map(|rate| counts.done as f64 / (rate as f64 * seconds));
+        let seconds = (self.until_ns - self.from_ns) as f64 / SECOND_NS;
+        let intended = self
+            .schedule
+            .as_ref()
+            .map(|schedule| schedule.intended(self.start_ns, self.from_ns, self.until_ns));
+        let achieved = intended.map(|intended| counts.done as f64 / intended.max(1.0));
         LoadReport {
             mode: args.mode.name().to_owned(),
             schedule: if args.rate.is_some() { "open" } else { "closed" }.to_owned(),
             headers: args.headers.name().to_owned(),
             connections: self.connections.len(),
             outstanding: args.outstanding,
-            body_bytes: args.body,
+            body_bytes: args.body_bytes(),
+            started_unix_ms: self.from_unix_ms,
             seconds,
             sent: counts.sent,
             handled: counts.handled,
             pulled: counts.pulled,
             pulled_bytes: counts.pulled_bytes,
+            lost: counts.lost,
             sent_per_s: counts.sent as f64 / seconds,
             pulled_per_s: counts.pulled as f64 / seconds,
-            intended_per_s: args.rate,
+            intended_per_s: intended.map(|intended| intended / seconds),
             achieved_ratio: achieved,
             saturated: achieved.is_some_and(|ratio| ratio < SATURATED_BELOW),
-            failed: counts.failed.clone(),
+            failed: self.failures.list(),
             generator_cpu_share: self.cpu_ns as f64 / (seconds * SECOND_NS),
             latency: self.latency.percentiles(),
+            spectrum: self.latency.spectrum(),
+            moments: self.latency.moments().to_vec(),
         }
     }
 }
 
-/// The fixed arrival schedule of an open loop: request `n` is due `n / rate` after the start,
-/// whatever happened to the ones before.
-struct Schedule {
-    start_ns: u64,
-    rate: u64,
-    next: u64,
-}
-
-impl Schedule {
-    /// The intended time of the next request if it is due by now.
-    fn due(&mut self, now_ns: u64) -> Option<u64> {
-        let after_ns = u128::from(self.next) * 1_000_000_000 / u128::from(self.rate);
-        let intended_ns = self.start_ns + after_ns as u64;
-        (intended_ns <= now_ns).then(|| {
-            self.next += 1;
-            intended_ns
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_schedule_does_not_wait_for_anybody() {
-        let mut schedule = Schedule { start_ns: 1000, rate: 3, next: 0 };
-        let due: Vec<_> = std::iter::from_fn(|| schedule.due(1_000_001_000)).collect();
-        assert_eq!(due, [1000, 333_334_333, 666_667_666, 1_000_001_000]);
-        assert_eq!(schedule.due(1_333_000_000), None);
-    }
+fn token_of(i: usize, epoch: u64, kind: u64) -> Token {
+    Token((epoch * PLACES + i as u64) * KINDS + kind)
 }

@@ -225,3 +225,59 @@ fn bytes_that_are_no_message_are_refused_without_a_trace() {
     let grown = shape(&broker).len() - before.len();
     assert!(grown <= good.len(), "at most new queues appear: {grown}");
 }
+
+/// Folds all but the records from `from` to `upto`, telling the rules what they missed.
+fn fold_around(world: &World, from: u64, upto: u64) -> Broker {
+    let mut broker = Broker::new(world.broker.options().clone(), arena());
+    fold_into(&mut broker, world.log.range(..from));
+    broker.records_lost(upto - from);
+    fold_into(&mut broker, world.log.range(upto..));
+    broker
+}
+
+#[test]
+fn behind_a_hole_the_next_whole_snapshot_says_what_there_is() {
+    let mut world = busy();
+    world.group("gone");
+    let from = world.end;
+    let delete = world.broker.plan_topic_delete("auto").unwrap().unwrap();
+    world.change(&delete);
+    world.log_meta(&Meta::GroupDelete { group: "gone".to_owned(), clean_offset: true });
+    world.topic("lost", 1);
+    world.put("lost", 0, "x", "");
+    world.put("T", 0, "x", "");
+    let upto = world.end;
+    snapshot(&mut world);
+    world.sync();
+    let mut folded = fold_around(&world, from, upto);
+    assert!(!folded.settle_losses(), "nothing is in doubt behind the snapshot");
+    for (name, there) in [("auto", false), ("lost", true), ("T", true), ("late", true)] {
+        assert_eq!(folded.catalog.topic(name).is_some(), there, "{name}");
+        assert_eq!(world.broker.catalog.topic(name).is_some(), there, "{name}");
+    }
+    assert!(folded.catalog.group("gone").is_none() && folded.catalog.group("g").is_some());
+    let max = |broker: &Broker, topic| broker.max_offset(topic, 0, world.marks);
+    assert_eq!(max(&folded, "lost"), max(&world.broker, "lost"));
+}
+
+#[test]
+fn without_a_snapshot_behind_it_a_hole_leaves_state_in_doubt_and_offsets_beyond_the_lost_ones() {
+    let mut world = busy();
+    let from = world.end;
+    let delete = world.broker.plan_topic_delete("auto").unwrap().unwrap();
+    world.change(&delete);
+    for _ in 0..20 {
+        world.put("T", 1, "x", "");
+        world.put("T", 2, "x", "");
+    }
+    let upto = world.end;
+    world.put("T", 2, "behind", "");
+    world.sync();
+    let mut folded = fold_around(&world, from, upto);
+    assert!(folded.settle_losses());
+    assert!(folded.catalog.topic("auto").is_some(), "nobody tells that it was deleted");
+    let max = |broker: &Broker, queue_id| broker.max_offset("T", queue_id, world.marks);
+    assert!(max(&folded, 1) >= max(&world.broker, 1), "not given out again");
+    assert_eq!(max(&folded, 2), max(&world.broker, 2), "told by the message behind");
+    assert!(!folded.settle_losses(), "settled once");
+}

@@ -11,7 +11,7 @@ use super::walk::{Segment, told};
 use crate::commitlog::segment_number_of;
 use crate::exit::{self, Stop};
 
-/// Prints the segments of all shards, and a sum per shard.
+/// Prints the segments of all shards with the holes in them, and a sum per shard.
 pub(super) fn show(data: &Path, out: &mut Output) -> Result<(), Stop> {
     let mut shards = Vec::new();
     for index in 0u16.. {
@@ -65,8 +65,12 @@ fn one(shard: u16, file: &Path, out: &mut Output) -> Result<Held, Stop> {
     let segment = Segment::open(file)?;
     let mut held = Held { blocks: 0, start: None, end: 0, payload: 0, on_disk: 0 };
     let mut generations: Option<(u64, u64)> = None;
-    let (offset, end) = segment.walk(|found| {
+    let (offset, end) = segment.walk(|gap, found| {
         let header = &found.header;
+        if let Some(gap) = gap {
+            let (text, value) = gap.row();
+            out.row(&format!("shard {shard} segment {} {text}", segment.number), &value)?;
+        }
         held.blocks += 1;
         held.start.get_or_insert(header.start);
         held.end = header.end();

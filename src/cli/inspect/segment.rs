@@ -39,7 +39,11 @@ fn show(file: &Path, out: &mut Output) -> Result<(), Stop> {
         "size": segment.size,
     });
     out.row(&text, &value)?;
-    let (offset, end) = segment.walk(|found| {
+    let (offset, end) = segment.walk(|gap, found| {
+        if let Some(gap) = gap {
+            let (text, value) = gap.row();
+            out.row(&text, &value)?;
+        }
         let (text, value) = row(found);
         out.row(&text, &value)
     })?;

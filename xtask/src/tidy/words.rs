@@ -9,8 +9,11 @@ use super::{Breach, Source, Tree};
 const SINGLE_THREADED: &[&str] =
     &["base", "broker", "commitlog", "naming", "queue", "replica", "shard"];
 
-/// `unsafe` and `libc` only in `io/`; `async` in the control room alone; no sharing and no threads
-/// below `server`.
+/// Where other people's runtimes are measured: `async` is their language.
+const FOREIGN_RUNTIMES: &str = "bench/src/runtimes/";
+
+/// `unsafe` and `libc` only in `io/`; `async` in the control room and where foreign
+/// runtimes are measured; no sharing and no threads below `server`.
 pub(super) fn keywords(tree: &Tree) -> Vec<Breach> {
     let mut found = Vec::new();
     for (source, rust) in tree.rust() {
@@ -21,7 +24,10 @@ pub(super) fn keywords(tree: &Tree) -> Vec<Breach> {
             let instead = match word.text.as_str() {
                 "unsafe" if !io => ("unsafe", "wrap the operation in `io/`, the one unsafe room"),
                 "libc" if !io => ("libc", "ask `io/` for the call; no syscalls elsewhere"),
-                "async" | "await" if source.room() != Some("control") => {
+                "async" | "await"
+                    if source.room() != Some("control")
+                        && !source.path.starts_with(FOREIGN_RUNTIMES) =>
+                {
                     ("async", "submit and handle the event (decision 0002)")
                 }
                 "Arc" | "Mutex" | "RwLock" | "Condvar" | "thread_local"
@@ -123,6 +129,7 @@ mod tests {
             ("wire/src/a.rs", "unsafe fn f() {}", "1: unsafe"),
             ("bench/src/a.rs", "use libc::c_int;", "1: libc"),
             ("io/src/a.rs", "async fn f() {}", "1: async"),
+            ("bench/src/a.rs", "async fn f() {}", "1: async"),
             ("src/server/a.rs", "fn f() { g().await; }", "1: async"),
             ("src/commitlog/a.rs", "use std::sync::Arc;", "1: sharing"),
             ("src/broker/a.rs", "struct A(std::sync::Mutex<u8>);", "1: sharing"),
@@ -137,6 +144,7 @@ mod tests {
         for (path, text) in [
             ("io/src/a.rs", "fn f() { unsafe { libc::getpid() } }"),
             ("src/control/a.rs", "async fn f() { g().await }"),
+            ("bench/src/runtimes/a.rs", "async fn f() { g().await }"),
             ("src/node.rs", "use std::sync::Arc; fn f() { std::thread::spawn(g); }"),
             ("src/queue/a.rs", "// unsafe, async, Arc\nfn f(thread: u8) {}"),
             ("src/queue/a.rs", "#[cfg(test)]\nmod tests { fn f() { std::thread::spawn(g); } }"),
