@@ -81,7 +81,7 @@ pub(crate) fn append(args: &AppendArgs) -> io::Result<()> {
         });
         work.join().unwrap_or_else(|_| Err(io::Error::other("the engine's thread died")))
     })?;
-    session.finish()
+    session.finish(())
 }
 
 fn label(sync: bool) -> &'static str {

@@ -113,8 +113,10 @@ impl Session {
         self.findings.notes.push(note.into());
     }
 
-    /// Writes the report and prints the ratios.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    /// Ends the servers, then writes the report and prints the ratios. A server that outlived the
+    /// session's directory would make it anew when it writes its state at the end.
+    pub(crate) fn finish<T>(mut self, servers: T) -> io::Result<()> {
+        drop(servers);
         self.findings.took_s = self.began.elapsed().as_secs_f64();
         self.common_notes();
         let findings = &self.findings;

@@ -93,7 +93,7 @@ pub(crate) fn catch_up(args: &CatchUpArgs) -> io::Result<()> {
         }
     }
     ratios(&mut session, args);
-    session.finish()
+    session.finish(server)
 }
 
 fn cold_topic(group: u16) -> String {

@@ -97,7 +97,7 @@ pub(crate) fn compare(args: &CompareArgs) -> io::Result<()> {
         session.findings.notes.extend(server.about_java());
     }
     ratios(&mut session, &panel);
-    session.finish()
+    session.finish(servers)
 }
 
 fn send(args: &CompareArgs, session: &Session, server: &Server, seconds: f64, warmup: f64) -> Load {

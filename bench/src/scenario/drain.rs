@@ -76,7 +76,7 @@ pub(crate) fn drain(args: &DrainArgs) -> io::Result<()> {
         }
     }
     ratios(&mut session, args);
-    session.finish()
+    session.finish(server)
 }
 
 /// Fills the backlog of a topic.

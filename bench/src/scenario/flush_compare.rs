@@ -80,7 +80,7 @@ pub(crate) fn flush_compare(args: &FlushCompareArgs) -> io::Result<()> {
         "The step of a ladder is a share of the slowest series' closed-loop rate; “own” steps are \
          shares of the series' own.",
     );
-    session.finish()
+    session.finish((sync, asynchronous))
 }
 
 fn climbers<'a>(sync: &'a Server, asynchronous: &'a Server) -> [Climber<'a>; 3] {

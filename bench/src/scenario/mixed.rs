@@ -111,5 +111,5 @@ pub(crate) fn mixed(args: &MixedArgs) -> io::Result<()> {
             marks: Vec::new(),
         });
     }
-    session.finish()
+    session.finish(server)
 }

@@ -127,7 +127,7 @@ pub(crate) fn peers(args: &PeersArgs) -> io::Result<()> {
         about(&mut session, server);
     }
     ratios(&mut session, &panel);
-    session.finish()
+    session.finish(servers)
 }
 
 /// The closed loops of one round: saturated, one outstanding, pull of the hot tail.

@@ -68,7 +68,7 @@ pub(crate) fn queues(args: &QueuesArgs) -> io::Result<()> {
         }
     }
     ratios(&mut session, args, &panel);
-    session.finish()
+    session.finish(servers)
 }
 
 fn load(

@@ -59,7 +59,7 @@ pub(crate) fn recover(args: &RecoverArgs) -> io::Result<()> {
         let took = taken.iter().flatten().map(|seconds| (*seconds, 1.0));
         session.ratio(Ratio::of(figure, "s", None, took.collect::<Vec<_>>()));
     }
-    session.finish()
+    session.finish(())
 }
 
 /// One kill; gives the seconds until recovery.

@@ -63,7 +63,7 @@ pub(crate) fn runtimes(args: &RuntimesArgs) -> io::Result<()> {
         }
     }
     ratios(&mut session, &panel);
-    session.finish()
+    session.finish(servers)
 }
 
 fn name(runtime: &str, sync: bool) -> String {
