@@ -22,6 +22,10 @@ use weir_wire::code::request;
 use weir_wire::frame::{self, Codec, Frame, Split};
 use weir_wire::reply::Request;
 
+fn staging_name() -> String {
+    format!("weir-latency-test-{}", std::process::id())
+}
+
 fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
     ShardOptions {
         log: LogOptions {
@@ -30,7 +34,7 @@ fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
             shards: 1,
             new_log_id: 42,
             segment_bytes: 64 * 1024 * 1024,
-            staging_name: format!("weir-latency-test-{}", std::process::id()),
+            staging_name: staging_name(),
             staging_bytes: 20 * 1024 * 1024,
             sync_flush,
             flush_interval_ms: 500,
@@ -281,6 +285,8 @@ fn on_this_machines_kernel_the_stages_of_sync_and_async_sends_add_up() {
         mailbox.send(Letter::Stop).unwrap();
         thread.join().unwrap();
         std::fs::remove_dir_all(dir).unwrap();
+        let uring = Uring::new(UringOptions::default()).unwrap();
+        Driver::Uring(Box::new(uring)).staging_remove(&staging_name()).unwrap();
     }
 }
 
