@@ -17,8 +17,13 @@ use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
 use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
+use crate::replica::Role;
+use crate::server::{
+    Bounds, Ended, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server,
+};
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
+
+mod pair;
 
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +34,8 @@ struct Plan {
     core: Option<usize>,
     options: ShardOptions,
     listen: Vec<SocketAddr>,
+    /// Where the other half of the pair connects to.
+    peers: Option<SocketAddr>,
     naming: Option<NamingPlan>,
     /// Every configuration key and its value.
     texts: Vec<(&'static str, String)>,
@@ -39,7 +46,8 @@ struct Plan {
 /// What the first shard needs to be the name server too.
 struct NamingPlan {
     listen: SocketAddr,
-    desk: NamingDesk,
+    /// Taken when the shard is opened first.
+    desk: Option<NamingDesk>,
 }
 
 /// What a shard's thread says back.
@@ -151,9 +159,9 @@ fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Resu
     }
 }
 
-/// One shard's life, on its own thread.
+/// One shard's life, on its own thread. A change of its role opens it anew.
 fn run_shard(
-    plan: Plan,
+    mut plan: Plan,
     inbox: Receiver<Letter>,
     boxes: Vec<Sender<Letter>>,
     words: &mpsc::Sender<Word>,
@@ -162,34 +170,58 @@ fn run_shard(
         // A core that left the cpuset since is no reason not to serve.
         let _ = cpu::pin(core);
     }
+    let mut post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
+    let mut desk = plan.naming.as_mut().and_then(|naming| naming.desk.take());
+    let mut first = true;
+    loop {
+        let (mut server, report) = open_shard(&plan, desk, post)?;
+        if std::mem::take(&mut first) {
+            let _ = words.send(Word::Ready(plan.index, report));
+        }
+        let ended = server
+            .live()
+            .map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))?;
+        if ended == Ended::Stopped {
+            return Ok(());
+        }
+        (desk, post) = server.into_parts();
+    }
+}
+
+/// Opens a shard and what it listens on.
+fn open_shard(
+    plan: &Plan,
+    desk: Option<NamingDesk>,
+    post: PostOffice,
+) -> Result<(Server, String), Stop> {
     let uring =
         Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let mut driver = Driver::Uring(Box::new(uring));
-    inbox.attach(driver.bell());
-    let (shard, report) = Shard::open(&mut driver, plan.options).map_err(stop_of)?;
+    post.inbox.attach(driver.bell());
+    let (shard, report) = Shard::open(&mut driver, plan.options.clone()).map_err(stop_of)?;
     let mut listeners = Vec::new();
-    for addr in plan.listen {
-        listeners.push((listen(&mut driver, addr)?, false));
+    for addr in &plan.listen {
+        listeners.push((listen(&mut driver, *addr)?, false));
     }
-    let mut desk = None;
-    if let Some(naming) = plan.naming {
+    if let Some(naming) = &plan.naming {
         listeners.push((listen(&mut driver, naming.listen)?, true));
-        desk = Some(naming.desk);
     }
-    let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
+    let peers = plan.peers.map(|addr| listen(&mut driver, addr)).transpose()?;
     let mut server = Server::new(driver, shard, desk, post);
-    server.set_config_texts(plan.texts);
+    server.set_config_texts(plan.texts.clone());
     server.set_stall_limit_ms(plan.stall_log_ms);
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
     }
+    if let Some(peers) = peers {
+        server.serve_peers(peers);
+    }
     // The first turn tells the name server of this shard's topics: then the route is whole.
     server
         .turn()
         .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
-    let _ = words.send(Word::Ready(plan.index, report));
-    server.run().map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))
+    Ok((server, report))
 }
 
 fn listen(driver: &mut Driver, addr: SocketAddr) -> Result<weir_io::Listener, Stop> {
@@ -253,10 +285,12 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
         .map(|index| OwnShard {
             broker_name: config.shard_name(&host, index),
             port: config.shard_port(index),
+            broker_id: u64::from(pair::role(config, data, index) == Role::Standby),
         })
         .collect();
     let mut desk = Some(NamingDesk::new(config, &address, &own));
-    Ok((0..shards)
+    let primary = pair::primary(config)?;
+    (0..shards)
         .map(|index| {
             let port = config.shard_port(index);
             let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
@@ -264,21 +298,26 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
             listen.extend(config.shard_vip_port(index).map(|p| SocketAddr::new(config.bind, p)));
             let naming = desk.take().map(|desk| NamingPlan {
                 listen: SocketAddr::new(config.bind, config.namesrv_listen_port),
-                desk,
+                desk: Some(desk),
             });
+            let name = config.shard_name(&host, index);
+            let peers = config.shard_ha_port(index).map(|port| SocketAddr::new(config.bind, port));
             let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
+            options.replica = pair::options(config, &name, (index, shards), primary)?;
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
             };
             let stall_log_ms = config.stall_log_ms;
             let texts = loaded.texts();
-            Plan { index, core, options, listen, naming, stall_log_ms, texts, bounds }
+            let part =
+                Plan { index, core, options, listen, peers, naming, texts, stall_log_ms, bounds };
+            Ok(part)
         })
-        .collect())
+        .collect()
 }
 
 fn shard_options(
@@ -292,6 +331,7 @@ fn shard_options(
         dir: shard_dir(data, index),
         tuning: tuning(config, log.shards),
         index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
+        replica: None,
         quiet: false,
         log,
         broker,

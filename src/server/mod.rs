@@ -22,4 +22,4 @@ pub use backlog::Bounds;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
 pub use question::{Backlog, Figures, Health, Question, Reply, Retune};
-pub use turn::Server;
+pub use turn::{Ended, Server};

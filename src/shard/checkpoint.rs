@@ -25,7 +25,7 @@ use crate::commitlog::LogImage;
 /// "WCKP", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WCKP");
 /// Raised with every change of the image's types.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// First guess of the image's bytes, beyond the queues'.
 const ROOM_MIN: usize = 256 * 1024;
 /// An image that does not fit into this is not written; the log is folded instead.
