@@ -207,7 +207,7 @@ impl Log {
     }
 }
 
-fn open_staging(
+pub(super) fn open_staging(
     driver: &mut Driver,
     options: &LogOptions,
 ) -> Result<(weir_io::Region, bool), LogError> {

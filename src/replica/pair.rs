@@ -104,6 +104,9 @@ impl Pair {
         if state.epochs.entries().is_empty() && end > 0 {
             state.epochs.begin(0, 0, false);
         }
+        // What was here when this node was promoted came from the other one.
+        let promoted = state.epochs.entries().iter().rev().find(|entry| entry.promoted);
+        self.replicated = self.replicated.max(promoted.map_or(0, |entry| entry.start));
         let epoch = state.epochs.current() + 1;
         state.epochs.begin(epoch, end, false);
         // What the pledge spoke of was another primary's.
@@ -114,6 +117,21 @@ impl Pair {
             self.standing = Standing::Away { since_ns: driver.now_ns(), goal: end };
         }
         Ok(())
+    }
+
+    /// Position that the log is to be cut at before it is opened, and where what leaves it is kept.
+    pub fn cut(&self, dir: &Path) -> Option<(u64, std::path::PathBuf)> {
+        let position = self.file.state.cut?;
+        let name = format!("cut-at-{position}-epoch-{}", self.file.state.epochs.current());
+        Some((position, dir.join("lost+found").join(name)))
+    }
+
+    /// The log was cut and ends at `end` now.
+    pub fn was_cut(&mut self, driver: &mut Driver, end: u64, text: String) -> Result<(), Errno> {
+        self.file.state.epochs.cut(end);
+        self.file.state.cut = None;
+        self.notes.say("replica-cut", text);
+        self.file.save(driver)
     }
 
     /// Takes connections of peers from now on.

@@ -18,6 +18,7 @@ mod receive;
 mod tokens;
 mod turn;
 
+pub use crate::shard::PairReport;
 pub use backlog::Bounds;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};

@@ -11,7 +11,7 @@ use super::turn::Server;
 use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
 use crate::broker::BrokerOptions;
 use crate::measure::{AtRisk, Counts, Stages};
-use crate::shard::Tuning;
+use crate::shard::{PairReport, Tuning};
 
 /// The way back to the one who asks: called once, or dropped when the shard ends first.
 pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
@@ -46,6 +46,11 @@ pub enum Question {
     Figures(Box<Stages>, Reply<Figures>),
     /// What stands in topics and what groups have not read yet?
     Backlog(Reply<Backlog>),
+    /// How is the pair? `None`: the shard is one of none.
+    Pair(Reply<Option<PairReport>>),
+    /// Make this standby the primary, even when that may lose something? Both answers are
+    /// sentences.
+    Promote(bool, Reply<Result<String, String>>),
 }
 
 /// New values of what may change while a shard runs.
@@ -88,6 +93,8 @@ pub struct Figures {
     pub permission: u32,
     /// How full the disk is, percent.
     pub disk_used_percent: u32,
+    /// How the pair is; `None`: the shard is one of none.
+    pub pair: Option<PairReport>,
 }
 
 /// Messages by topic, and what groups have not read.
@@ -130,6 +137,11 @@ impl Server {
                 reply.send(figures);
             }
             Question::Backlog(reply) => reply.send(self.backlog()),
+            Question::Pair(reply) => reply.send(self.shard.replica_report()),
+            Question::Promote(accept_loss, reply) => {
+                let answer = self.shard.promote(&mut self.driver, accept_loss);
+                reply.send(answer);
+            }
         }
     }
 
@@ -153,6 +165,7 @@ impl Server {
             names: (catalog.topic_count(), catalog.group_count()),
             permission: options.broker_permission,
             disk_used_percent: shard.disk_used_percent(),
+            pair: shard.replica_report(),
         }
     }
 

@@ -76,6 +76,17 @@ pub(crate) fn load(driver: &mut Driver, dir: &Path) -> Option<(Checkpoint, u8)> 
     })
 }
 
+/// Removes checkpoints that speak of more than the log has: it was cut at `end`.
+pub(crate) fn forget_beyond(driver: &mut Driver, dir: &Path, end: u64) -> Result<(), Errno> {
+    for which in 0..2 {
+        let path = path(dir, which);
+        if read(driver, &path).is_some_and(|(position, _)| position > end) {
+            driver.remove(&path)?;
+        }
+    }
+    driver.sync_dir(dir)
+}
+
 fn aligned(bytes: &[u8]) -> rkyv::util::AlignedVec {
     let mut aligned = rkyv::util::AlignedVec::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);

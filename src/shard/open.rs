@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use weir_io::{Driver, Errno, File, OpenMode};
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{self, Checkpoints};
 use super::cold::Cold;
 use super::fold::Fold;
 use super::follow::Folded;
@@ -20,7 +20,7 @@ use super::shard::Shard;
 use super::tuning::Tuning;
 use super::voice::Voice;
 use crate::broker::{BrokerOptions, Meta};
-use crate::commitlog::{Log, LogError, LogOptions, Recovered, is_quarantined};
+use crate::commitlog::{Log, LogError, LogOptions, Recovered, cut, is_quarantined};
 use crate::measure::Meter;
 use crate::replica::{Pair, ReplicaOptions, Role};
 
@@ -153,8 +153,21 @@ fn cannot(options: &ShardOptions, errno: Errno) -> OpenFault {
 /// What is remembered of the pair; a role that was changed is in force from here on.
 fn open_pair(driver: &mut Driver, options: &ShardOptions) -> Result<Option<Box<Pair>>, OpenFault> {
     let Some(replica) = &options.replica else { return Ok(None) };
-    let pair = Pair::open(driver, &options.dir, replica.clone())
+    let mut pair = Pair::open(driver, &options.dir, replica.clone())
         .map_err(|errno| cannot(options, errno))?;
+    if let Some((position, saved)) = pair.cut(&options.dir) {
+        let done = cut(driver, &options.log, position, &saved)?;
+        checkpoint::forget_beyond(driver, &options.dir, done.end)
+            .map_err(|errno| cannot(options, errno))?;
+        let text = format!(
+            "{} bytes of records that the other half never had left the log, which ends at {} now; \
+             they are kept in {} (weir inspect segment shows them)",
+            done.bytes,
+            done.end,
+            saved.display()
+        );
+        pair.was_cut(driver, done.end, text).map_err(|errno| cannot(options, errno))?;
+    }
     Ok(Some(Box::new(pair)))
 }
 
