@@ -481,3 +481,84 @@ fn a_standby_whose_disk_fails_is_seen_on_the_primary_and_cannot_be_promoted() {
     let refused = b.shard.promote(&mut b.driver, true).unwrap_err();
     assert!(refused.contains("cannot be a primary"), "{refused}");
 }
+
+/// Lets `a` turn until it is to be opened anew, `b` beside it; gives it opened.
+fn changed(mut a: Node, b: &mut Node) -> Node {
+    until(&mut [&mut a, b], |nodes| nodes[0].shard.wants_restart());
+    a.reopen()
+}
+
+#[test]
+fn a_returning_primary_saves_the_tail_that_only_it_has_and_follows_the_one_that_took_over() {
+    for seed in 20..24 {
+        let (mut a, mut b) = pair(seed, |_| {});
+        in_step(&mut [&mut a, &mut b]);
+        send_all(&mut [&mut a, &mut b], 0..40);
+        a.world.partition(&b.world);
+        for n in 40..60 {
+            a.offer(n, &body(n)).unwrap();
+        }
+        let end = a.shard.log_end();
+        until(&mut [&mut a], |nodes| nodes[0].shard.flush_behind_bytes() == 0);
+        a.world.kill();
+        until(&mut [&mut b], |nodes| nodes[0].report().standing == "no primary");
+        b.shard.promote(&mut b.driver, false).unwrap();
+        let mut b = b.reopen();
+        a.world.heal(&b.world);
+        let a = a.restart(|_| {});
+        let a = changed(a, &mut b);
+        assert_eq!(a.report().role, Role::Standby, "it steps down by itself");
+        let mut a = changed(a, &mut b);
+        until(&mut [&mut b, &mut a], |nodes| nodes[0].report().standing == "in sync");
+        send_all(&mut [&mut b, &mut a], 100..140);
+        until(&mut [&mut b, &mut a], |nodes| nodes[0].report().lag_bytes == 0);
+        let all = [wanted(0..40, 0), wanted(100..140, 0)].concat();
+        assert_eq!(b.drain(0), all, "seed {seed}");
+        let durable = a.report().end;
+        until(&mut [&mut a, &mut b], |nodes| nodes[0].shard.marks().durable >= durable);
+        assert_eq!(a.drain(0), all, "seed {seed}: the copy holds the same and no more");
+        let saved: Vec<String> = a.world.files().into_iter().map(|(name, _)| name).collect();
+        let kept = saved.iter().filter(|name| name.contains("lost+found")).count();
+        assert!(kept > 0, "the tail up to {end} is kept: {saved:?}");
+    }
+}
+
+#[test]
+fn a_switchover_moves_the_role_and_the_last_offset_and_back() {
+    let (mut a, mut b) = pair(30, |_| {});
+    in_step(&mut [&mut a, &mut b]);
+    send_all(&mut [&mut a, &mut b], 0..60);
+    a.shard.broker.update_offset("g", "t", Some(0), Some(17)).unwrap();
+    for round in 0..4 {
+        a.shard.switchover(&mut a.driver).unwrap();
+        let refused = a.offer(999, b"no").unwrap_err();
+        assert!(refused.1.contains("taking over"), "{refused:?}");
+        until(&mut [&mut a, &mut b], |nodes| nodes.iter().all(|node| node.shard.wants_restart()));
+        (b, a) = (a.reopen(), b.reopen());
+        assert_eq!((a.report().role, b.report().role), (Role::Primary, Role::Standby));
+        assert_eq!(a.shard.broker.offsets.get("g", "t", 0), Some(17), "round {round}");
+        until(&mut [&mut a, &mut b], |nodes| nodes[0].report().standing == "in sync");
+        send_all(&mut [&mut a, &mut b], 60 + round * 10..70 + round * 10);
+        assert_eq!(a.drain(0), wanted(0..70 + round * 10, 0));
+    }
+}
+
+#[test]
+fn a_lone_primary_that_was_replaced_steps_down_as_soon_as_it_is_reached() {
+    let (mut a, mut b) = pair(31, |options| options.refuse = false);
+    in_step(&mut [&mut a, &mut b]);
+    send_all(&mut [&mut a, &mut b], 0..10);
+    a.world.partition(&b.world);
+    until(&mut [&mut a, &mut b], |nodes| {
+        nodes[0].report().standing == "alone" && nodes[1].report().standing == "no primary"
+    });
+    a.offer(10, &body(10)).unwrap();
+    until(&mut [&mut a, &mut b], |nodes| nodes[0].answer(10).is_some());
+    b.shard.promote(&mut b.driver, true).unwrap();
+    let mut b = b.reopen();
+    a.world.heal(&b.world);
+    let a = changed(a, &mut b);
+    let mut a = changed(a, &mut b);
+    until(&mut [&mut b, &mut a], |nodes| nodes[0].report().standing == "in sync");
+    assert_eq!(b.drain(0), wanted(0..10, 0));
+}

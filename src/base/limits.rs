@@ -170,10 +170,12 @@ pub const HA_STRANGERS_MAX: usize = 4;
 pub const HA_HANDSHAKE_MS: u64 = 5_000;
 /// Both sides of the replication stream say something at least this often.
 pub const HA_BEAT_MS: u64 = 250;
+/// A primary at its start waits this long for the other half to say whether it took over.
+pub const HA_ASK_MS: u64 = 5_000;
 /// A standby tries its primary again after this.
 pub const HA_RETRY_MS: u64 = 300;
 /// Epochs a log remembers.
-pub const HA_EPOCHS_MAX: usize = 128;
+pub const HA_EPOCHS_MAX: usize = 96;
 /// Stretches of the log whose age is remembered, to tell a standby's lag in time.
 pub const HA_AGES_MAX: usize = 256;
 /// How far the standby holds the log is noted this often, for the primary's next start.
@@ -207,5 +209,5 @@ const _: () = {
     assert!(SEND_BACKLOG_PAUSE < SEND_BACKLOG_CLOSE);
     assert!(FRAME_MAX < SEND_BACKLOG_CLOSE);
     assert!(RECEIVE_ASSEMBLY_MAX <= RECEIVE_ASSEMBLY_TOTAL);
-    assert!(2 + HA_EPOCHS_MAX * 24 <= 4096 - 4 - 136);
+    assert!(2 + HA_EPOCHS_MAX * 32 <= 4096 - 4 - 136);
 };

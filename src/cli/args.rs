@@ -34,6 +34,8 @@ pub enum Command {
     Status(Control),
     /// Make the standby of a pair the primary, when the primary is gone
     Promote(Promote),
+    /// Hand the primary's role to its standby, without losing anything
+    Switchover(Control),
     /// Show where time goes in a running broker, stage by stage
     Latency(Latency),
     /// Look at the configuration

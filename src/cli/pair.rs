@@ -1,6 +1,8 @@
-//! `weir promote`, and the rows of the pair in `weir status`.
+//! `weir promote`, `weir switchover`, and the rows of the pair in `weir status`.
 //!
 //! It sends what the operator typed to the control port and prints what every shard did.
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -14,6 +16,27 @@ pub(super) fn promote(args: &args::Promote, out: &mut Output) -> Result<(), Stop
     let asked = json!({ "accept_loss": args.accept_loss });
     let (status, body) = Control::new(&args.control).post("/promote", &asked)?;
     told(status, &body, "promoted", out)
+}
+
+/// How long a switchover may take until this box is a standby.
+const SWITCH_WITHIN: Duration = Duration::from_secs(10);
+
+/// Asks the primary of this box to hand over, and waits until it did.
+pub(super) fn switchover(args: &args::Control, out: &mut Output) -> Result<(), Stop> {
+    let control = Control::new(args);
+    let (status, body) = control.post("/switchover", &json!({}))?;
+    told(status, &body, "handed over", out)?;
+    let until = Instant::now() + SWITCH_WITHIN;
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+        // A shard that is being opened anew gives no answer for a moment.
+        let Ok((_, body)) = control.get("/pair") else { continue };
+        let rows = body["shards"].as_array().cloned().unwrap_or_default();
+        if !rows.is_empty() && rows.iter().all(|row| row["role"] == "standby") {
+            return out.row("this box is the standby now", &json!({ "role": "standby" }));
+        }
+    }
+    Err(Stop::new(exit::FAILED, "this box is not a standby after 10 s: see weir status"))
 }
 
 /// Prints what the shards did; the error is one that did not.

@@ -161,11 +161,7 @@ fn is_of(header: &BlockHeader, segment: &Found) -> bool {
 }
 
 /// Every block of a segment, in order, that stands where it says.
-fn blocks(
-    driver: &mut Driver,
-    dir: &Path,
-    segment: &Found,
-) -> Result<Vec<Placed>, LogError> {
+fn blocks(driver: &mut Driver, dir: &Path, segment: &Found) -> Result<Vec<Placed>, LogError> {
     let mut placed: Vec<Placed> = Vec::new();
     let mut buf = Buf::new(PREPARE_STEP);
     let (mut from, mut next) = (SEGMENT_HEADER, SEGMENT_HEADER);
@@ -262,11 +258,7 @@ fn save_staged(
 }
 
 /// Unmakes blocks, the last one first, durably.
-fn unmake(
-    driver: &mut Driver,
-    segment: &Found,
-    tail: &[Placed],
-) -> Result<(), weir_io::Errno> {
+fn unmake(driver: &mut Driver, segment: &Found, tail: &[Placed]) -> Result<(), weir_io::Errno> {
     let zeros = Buf::new(BLOCK_ALIGN);
     for placed in tail.iter().rev() {
         driver.write_now(segment.file, placed.offset, &zeros)?;

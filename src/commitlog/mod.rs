@@ -23,8 +23,8 @@ mod staging;
 mod tests;
 
 pub use block::{BLOCK_MAGIC, BLOCK_VERSION, BlockFault, BlockHeader, FLAG_REPLAYED, disk_len};
-pub use cut::{Cut, cut};
 pub use copy::{Shipment, open_shipment};
+pub use cut::{Cut, cut};
 pub use flush::DeviceOp;
 pub use log::{Log, LogOptions, Refusal, TOKEN_ROOM, Watermarks};
 pub use reader::{ColdRead, Damage, Window};

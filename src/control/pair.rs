@@ -1,4 +1,5 @@
-//! `GET /pair`: role, epoch and lag of every shard; `POST /promote`: a standby becomes the primary.
+//! `GET /pair`: role, epoch and lag of every shard; `POST /promote`: a standby becomes the primary;
+//! `POST /switchover`: a primary hands over to its standby.
 //!
 //! A change is taken from this machine only, and only as JSON, which no web page can send here
 //! unasked. What it did is told shard by shard.
@@ -64,6 +65,19 @@ pub(super) async fn promote(
     let question = |reply| Question::Promote(asked.accept_loss, reply);
     let answers = shards.ask_all(question).await;
     told(&answers)
+}
+
+/// Hands every shard of this box over.
+pub(super) async fn switchover(
+    State(shards): State<Shards>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Json(_): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    if !peer.ip().is_loopback() {
+        let why = "a switchover is taken from this machine only";
+        return (StatusCode::FORBIDDEN, Json(json!({ "error": why })));
+    }
+    told(&shards.ask_all(Question::Switchover).await)
 }
 
 /// The answer to a change of roles: 200 when every shard made it.

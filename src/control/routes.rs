@@ -26,6 +26,7 @@ pub(super) fn routes(collector: Collector, settings: Option<Settings>) -> Router
         .route("/metrics/full", get(metrics::full))
         .route("/pair", get(pair::get))
         .route("/promote", post(pair::promote))
+        .route("/switchover", post(pair::switchover))
         .layer(Extension(collector));
     let router = match settings {
         Some(settings) => router

@@ -1,8 +1,10 @@
 //! The epoch list: which primary wrote which part of the log.
 //!
 //! Every primary's life has a number, the epoch, durable before its first write; the list says at
-//! which position each began. Two logs of one history agree up to where their lists part, and that
-//! place is found from the lists alone.
+//! which position each began, and on which node. Its upper half is the term, raised by a promotion;
+//! its lower half counts the starts of one primary, so that no number of restarts outranks a
+//! promotion. Two logs of one history agree up to where their lists part, and that place is found
+//! from the lists alone.
 //! Invariant: epochs rise, starts never fall. Never: a list longer than its bound.
 
 use crate::base::limits::HA_EPOCHS_MAX;
@@ -16,10 +18,22 @@ pub struct Entry {
     pub start: u64,
     /// It began by a promotion; else by a start of the same primary.
     pub promoted: bool,
+    /// The node whose life it was.
+    pub node: u64,
+}
+
+/// The term of an epoch: how many promotions led to it.
+pub fn term(epoch: u64) -> u64 {
+    epoch >> 32
+}
+
+/// The epoch after `epoch`: of a start of the same primary, or of a promotion.
+pub(super) fn after(epoch: u64, promoted: bool) -> u64 {
+    if promoted || term(epoch) == 0 { (term(epoch) + 1) << 32 } else { epoch + 1 }
 }
 
 /// Bytes of an entry in a frame or file.
-const ENTRY: usize = 24;
+const ENTRY: usize = 32;
 
 /// The epochs of one log, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,15 +50,15 @@ impl Epochs {
         &self.0
     }
 
-    /// Begins epoch `epoch`, greater than all here, at `start`; later starts are forgotten, for
-    /// what they spoke of is not in this log. The oldest entry goes when there are too many.
-    pub fn begin(&mut self, epoch: u64, start: u64, promoted: bool) {
-        assert!(self.0.is_empty() || epoch > self.current(), "epochs rise");
-        self.0.retain(|entry| entry.start <= start);
+    /// Begins an epoch greater than all here; later starts are forgotten, for what they spoke of
+    /// is not in this log. The oldest entry goes when there are too many.
+    pub fn begin(&mut self, new: Entry) {
+        assert!(self.0.is_empty() || new.epoch > self.current(), "epochs rise");
+        self.0.retain(|entry| entry.start <= new.start);
         if self.0.len() >= HA_EPOCHS_MAX {
             self.0.remove(0);
         }
-        self.0.push(Entry { epoch, start, promoted });
+        self.0.push(new);
     }
 
     /// Forgets epochs that began behind `position`: the log was cut there.
@@ -57,10 +71,9 @@ impl Epochs {
     pub fn common(&self, end: u64, peer: &Epochs, peer_end: u64) -> Option<u64> {
         let own = self.0.iter().enumerate().rev();
         own.filter_map(|(at, entry)| {
-            let there = peer
-                .0
-                .iter()
-                .position(|other| other.epoch == entry.epoch && other.start == entry.start)?;
+            let there = peer.0.iter().position(|other| {
+                (other.epoch, other.start, other.node) == (entry.epoch, entry.start, entry.node)
+            })?;
             Some(self.end_of(at, end).min(peer.end_of(there, peer_end)))
         })
         .next()
@@ -75,13 +88,14 @@ impl Epochs {
         self.0.get(at + 1).map_or(end, |next| next.start.min(end))
     }
 
-    /// Appends the list to `out`: count u16, then epoch, start and flags, u64 each.
+    /// Appends the list to `out`: count u16, then epoch, start, flags and node, u64 each.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.0.len() as u16).to_le_bytes());
         for entry in &self.0 {
             out.extend_from_slice(&entry.epoch.to_le_bytes());
             out.extend_from_slice(&entry.start.to_le_bytes());
             out.extend_from_slice(&u64::from(entry.promoted).to_le_bytes());
+            out.extend_from_slice(&entry.node.to_le_bytes());
         }
     }
 
@@ -93,8 +107,12 @@ impl Epochs {
         let word = |at: usize| super::frame::word(body, at);
         let mut list = Epochs::default();
         for at in (0..body.len()).step_by(ENTRY) {
-            let entry =
-                Entry { epoch: word(at)?, start: word(at + 8)?, promoted: word(at + 16)? != 0 };
+            let entry = Entry {
+                epoch: word(at)?,
+                start: word(at + 8)?,
+                promoted: word(at + 16)? != 0,
+                node: word(at + 24)?,
+            };
             let rises = list
                 .0
                 .last()
@@ -114,8 +132,32 @@ mod tests {
 
     fn list(entries: &[(u64, u64)]) -> Epochs {
         let mut list = Epochs::default();
-        entries.iter().for_each(|(epoch, start)| list.begin(*epoch, *start, false));
+        for (epoch, start) in entries {
+            list.begin(Entry { epoch: *epoch, start: *start, promoted: false, node: 1 });
+        }
         list
+    }
+
+    fn promoted(epoch: u64, start: u64) -> Entry {
+        Entry { epoch, start, promoted: true, node: 1 }
+    }
+
+    #[test]
+    fn no_number_of_restarts_outranks_a_promotion() {
+        let mut epoch = after(0, false);
+        let promoted = after(epoch, true);
+        for _ in 0..1000 {
+            epoch = after(epoch, false);
+        }
+        assert!(promoted > epoch && (term(epoch), term(promoted)) == (1, 2));
+    }
+
+    #[test]
+    fn epochs_of_two_nodes_are_not_the_same_though_number_and_start_are() {
+        let (mut one, mut two) = (list(&[(1, 0)]), list(&[(1, 0)]));
+        one.begin(Entry { epoch: 2, start: 50, promoted: false, node: 7 });
+        two.begin(Entry { epoch: 2, start: 50, promoted: false, node: 8 });
+        assert_eq!(one.common(90, &two, 80), Some(50));
     }
 
     #[test]
@@ -140,14 +182,14 @@ mod tests {
     #[test]
     fn a_new_epoch_forgets_those_that_began_behind_its_start_and_the_list_stays_bounded() {
         let mut epochs = list(&[(1, 0), (2, 500), (3, 900)]);
-        epochs.begin(4, 600, true);
+        epochs.begin(promoted(4, 600));
         assert_eq!(epochs, {
             let mut wanted = list(&[(1, 0), (2, 500)]);
-            wanted.begin(4, 600, true);
+            wanted.begin(promoted(4, 600));
             wanted
         });
         for epoch in 5..500 {
-            epochs.begin(epoch, epoch * 1000, false);
+            epochs.begin(promoted(epoch, epoch * 1000));
         }
         assert_eq!((epochs.entries().len(), epochs.current()), (HA_EPOCHS_MAX, 499));
         let mut bytes = Vec::new();

@@ -87,6 +87,16 @@ impl Pair {
     fn admit(&mut self, driver: &mut Driver, log: &Log, at: usize) {
         let stranger = self.strangers.swap_remove(at);
         let Some((hello, _)) = stranger.peer else { return stranger.link.close(driver) };
+        if let Err(why) = judge(&self.options, self.file.state.node, &hello) {
+            return self.refuse(driver, stranger.link, &why);
+        }
+        if hello.role == Role::Primary {
+            return self.meet(driver, stranger.link, &hello);
+        }
+        if self.role == Role::Standby {
+            let why = "both are standbys: weir promote makes one of them the primary";
+            return self.refuse(driver, stranger.link, why);
+        }
         let from = match self.follow_from(log, &hello) {
             Ok(from) => from,
             Err(why) => return self.refuse(driver, stranger.link, &why),
@@ -105,6 +115,8 @@ impl Pair {
                 return self.refuse(driver, link, &format!("its name cannot be kept: {errno}"));
             }
         }
+        // One that follows has not taken over.
+        self.asking_until_ns = 0;
         let (epoch, end) = (self.file.state.epochs.current(), log.watermarks().appended);
         link.put(Kind::Accept, epoch, from, &[]);
         link.flush(driver);
@@ -123,7 +135,6 @@ impl Pair {
 
     /// Position that a peer is to follow from, or why it cannot.
     fn follow_from(&self, log: &Log, hello: &Hello) -> Result<u64, String> {
-        judge(&self.options, self.file.state.node, self.role, hello)?;
         if let Some(sender) = self.sender.as_ref().filter(|sender| sender.node != hello.node) {
             return Err(format!(
                 "this primary has a standby already: {} (node {:016x}); a pair has one",
@@ -272,6 +283,10 @@ impl Pair {
                 self.receiver.phase = Phase::Greeted;
             }
             (Kind::Proof, Phase::Greeted) => self.prove(driver, log, &payload)?,
+            (Kind::Accept | Kind::Fence, Phase::Proving) if self.role == Role::Primary => {
+                self.asked(driver, kind, epoch);
+                return Ok(false);
+            }
             (Kind::Accept, Phase::Proving) => self.accepted_at(driver, log, epoch, value)?,
             (Kind::Refuse, _) => {
                 return Err(Parting::Told(String::from_utf8_lossy(&payload).into_owned()));
@@ -289,10 +304,11 @@ impl Pair {
             return Err(Parting::Ours(WRONG_SECRET.into()));
         }
         let own = proof(&self.options.secret, STANDBY, hellos);
-        judge(&self.options, self.file.state.node, self.role, hello).map_err(Parting::Ours)?;
+        judge(&self.options, self.file.state.node, hello).map_err(Parting::Ours)?;
         let empty = log.watermarks().appended == log.min_position();
         let known = self.file.state.epochs.current();
-        if !empty && hello.epochs.current() < known {
+        let follows = self.role == Role::Standby;
+        if follows && !empty && hello.epochs.current() < known {
             return Err(Parting::Ours(format!(
                 "it is a primary of epoch {}, and epoch {known} was seen here: it was replaced",
                 hello.epochs.current()
@@ -363,16 +379,6 @@ impl Pair {
         self.notes.say("replica-connected", text);
         Ok(())
     }
-
-    /// The planned change of roles: not in this release's stream yet.
-    pub(super) fn handed_over(
-        &mut self,
-        _driver: &mut Driver,
-        _log: &Log,
-        _end: u64,
-    ) -> Result<(), String> {
-        Err("a hand-over, which this node does not take".into())
-    }
 }
 
 /// Why the standby gives a handshake up.
@@ -381,15 +387,4 @@ enum Parting {
     Told(String),
     /// We say so.
     Ours(String),
-}
-
-/// The role that a peer of this one has.
-impl Role {
-    /// The other role.
-    pub fn other(self) -> Role {
-        match self {
-            Role::Primary => Role::Standby,
-            Role::Standby => Role::Primary,
-        }
-    }
 }

@@ -3,8 +3,8 @@
 //!
 //! Each side says its hello with a fresh challenge; a proof is an HMAC-SHA256 of both hellos under
 //! the shared secret, so that neither a stranger nor a replay gets past it. What cannot work is
-//! refused with a sentence that both sides log: itself, a stranger, a swapped role, another cluster,
-//! name, shard, shard count or history.
+//! refused with a sentence that both sides log: itself, a stranger, another cluster, name, shard,
+//! shard count or history; roles are compared in `greet`.
 //! Never: a block before both proofs; a comparison whose time tells of the secret.
 
 use hmac::{Hmac, Mac};
@@ -176,12 +176,7 @@ pub(crate) fn fresh_node(seed: &[u8; 32]) -> u64 {
 }
 
 /// Why the peer behind `hello` cannot be this node's other half; the text names both values.
-pub(crate) fn judge(
-    own: &ReplicaOptions,
-    own_node: u64,
-    own_role: Role,
-    peer: &Hello,
-) -> Result<(), String> {
+pub(crate) fn judge(own: &ReplicaOptions, own_node: u64, peer: &Hello) -> Result<(), String> {
     let differs = |what: &str, here: &str, there: &str, remedy: &str| {
         Err(format!("another {what}: {here} on this side, {there} on the other; {remedy}"))
     };
@@ -207,23 +202,17 @@ pub(crate) fn judge(
         let remedy = "brokerName must be the same on both boxes";
         return differs("broker name", &own.broker, &peer.broker, remedy);
     }
-    if peer.role == own_role {
-        let word = own_role.word();
-        return Err(format!(
-            "both are {word} of {}: set role=standby on the box that is to follow",
-            own.broker
-        ));
-    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::epoch::Entry;
     use super::*;
 
     fn hello() -> Hello {
         let mut epochs = Epochs::default();
-        epochs.begin(3, 17, true);
+        epochs.begin(Entry { epoch: 3, start: 17, promoted: true, node: 4 });
         Hello {
             role: Role::Standby,
             shard: (1, 2),
@@ -290,7 +279,7 @@ mod tests {
         let say = |change: fn(&mut Hello)| {
             let mut peer = hello();
             change(&mut peer);
-            judge(&own, 99, Role::Primary, &peer).err().unwrap_or_default()
+            judge(&own, 99, &peer).err().unwrap_or_default()
         };
         assert_eq!(say(|_| {}), "");
         assert!(say(|peer| peer.node = 99).contains("same node"));
@@ -298,6 +287,5 @@ mod tests {
         assert!(say(|peer| peer.shard = (1, 3)).contains("2 on this side, 3 on the other"));
         assert!(say(|peer| peer.shard = (0, 2)).contains("another shard:"));
         assert!(say(|peer| peer.broker = "x-1".into()).contains("broker name"));
-        assert!(say(|peer| peer.role = Role::Primary).contains("both are primary"));
     }
 }

@@ -4,10 +4,12 @@
 //! sender taps the log's staging ring in the turn that hands blocks to the device; the receiver
 //! hands checked blocks to the shard, which appends and folds them. `pair` is the door; `frame` is
 //! the stream, `link` one connection, `handshake` and `greet` its first words, `sender` and `receiver` the two
-//! sides, `epoch` who wrote which part, `standing` whether acknowledgements wait for the standby,
+//! sides, `epoch` who wrote which part, `fence` who of two
+//! primaries steps down, `standing` whether acknowledgements wait for the standby,
 //! `state` what is remembered over a crash.
 
 mod epoch;
+mod fence;
 mod floor;
 mod frame;
 mod greet;
@@ -22,7 +24,7 @@ mod sender;
 mod standing;
 mod state;
 
-pub use epoch::{Entry, Epochs};
+pub use epoch::{Entry, Epochs, term};
 pub use frame::STREAM_VERSION;
 pub use link::TOKEN_ROOM;
 pub use notes::Note;

@@ -11,6 +11,8 @@ use std::path::Path;
 
 use weir_io::{Driver, Errno, Event, Listener, Socket};
 
+use super::epoch::{Entry, after};
+use super::fence::Handing;
 use super::floor::Floor;
 use super::frame::{Kind, word};
 use super::greet::Stranger;
@@ -55,8 +57,10 @@ pub struct Pair {
     nonces: u64,
     pub(super) notes: Notes,
     pub(super) restart: bool,
-    /// Sends are refused: the other half is about to take over.
-    pub(super) handing: bool,
+    /// How far a planned change of roles has come.
+    pub(super) handing: Handing,
+    /// The other half is asked whether it took over, until then (nanoseconds; 0: it is not).
+    pub(super) asking_until_ns: u64,
 }
 
 impl Pair {
@@ -81,7 +85,8 @@ impl Pair {
             nonces: 0,
             notes: Notes::default(),
             restart: false,
-            handing: false,
+            handing: Handing::No,
+            asking_until_ns: 0,
         })
     }
 
@@ -102,13 +107,13 @@ impl Pair {
         }
         let state = &mut self.file.state;
         if state.epochs.entries().is_empty() && end > 0 {
-            state.epochs.begin(0, 0, false);
+            state.epochs.begin(Entry { epoch: 0, start: 0, promoted: false, node: state.node });
         }
         // What was here when this node was promoted came from the other one.
         let promoted = state.epochs.entries().iter().rev().find(|entry| entry.promoted);
         self.replicated = self.replicated.max(promoted.map_or(0, |entry| entry.start));
-        let epoch = state.epochs.current() + 1;
-        state.epochs.begin(epoch, end, false);
+        let epoch = after(state.epochs.current(), false);
+        state.epochs.begin(Entry { epoch, start: end, promoted: false, node: state.node });
         // What the pledge spoke of was another primary's.
         state.pledge = None;
         self.file.save(driver)?;
@@ -116,6 +121,7 @@ impl Pair {
         if self.options.sync {
             self.standing = Standing::Away { since_ns: driver.now_ns(), goal: end };
         }
+        self.begin_asking(driver);
         Ok(())
     }
 
@@ -161,6 +167,10 @@ impl Pair {
 
     /// How far replies may go.
     pub fn gate(&self) -> Gate {
+        if self.restart {
+            // Whatever this node becomes, it acknowledges nothing more as what it was.
+            return Gate::Both(0);
+        }
         match (self.role, self.standing) {
             (Role::Standby, _) | (_, Standing::Async) => Gate::Open,
             (_, Standing::Alone) => Gate::Alone,
@@ -179,7 +189,9 @@ impl Pair {
         let waits = matches!(self.standing, Standing::Away { .. }) && self.options.refuse;
         if self.role == Role::Standby {
             Some("messages are put to the slave: this is a standby; send to its primary")
-        } else if self.handing {
+        } else if self.is_asking() {
+            Some("this primary was restarted and asks its other half whether it took over")
+        } else if self.is_handing() || self.restart {
             Some("the standby is taking over (weir switchover); send again in a moment")
         } else if waits {
             Some(
@@ -248,6 +260,7 @@ impl Pair {
             }
         }
         self.look(driver, log);
+        self.hand_over(driver, log);
         if self.options.sync && self.options.refuse {
             self.floor.note(driver, self.replicated);
         }
@@ -282,8 +295,12 @@ impl Pair {
         if let Some(why) = self.receiver.overdue(now_ns, patience_ns) {
             self.part(driver, why);
         }
-        let following = self.role == Role::Standby && !self.restart;
-        let addr = self.primary_address().filter(|_| following && log.fenced().is_none());
+        self.tick_asking(driver);
+        let addr = match self.role {
+            Role::Standby => self.primary_address(),
+            Role::Primary => self.peer_to_ask(),
+        };
+        let addr = addr.filter(|_| !self.restart && log.fenced().is_none());
         self.ids += 1;
         if !self.receiver.dial(driver, addr, self.ids) {
             self.ids -= 1;

@@ -8,6 +8,7 @@
 
 use weir_io::Driver;
 
+use super::epoch::term;
 use super::options::Role;
 use super::pair::Pair;
 use super::receiver::Phase;
@@ -20,7 +21,7 @@ pub struct Report {
     pub role: Role,
     /// Identity of the node.
     pub node: u64,
-    /// Its newest epoch.
+    /// The term of its newest epoch: how many promotions led to it.
     pub epoch: u64,
     /// A word on how it stands with the other half.
     pub standing: &'static str,
@@ -50,7 +51,7 @@ impl Pair {
         let report = Report {
             role: self.role,
             node: state.node,
-            epoch: state.epochs.current(),
+            epoch: term(state.epochs.current()),
             end,
             alone_since: state.alone.map(|(position, _)| position),
             provable: self.is_provable(),
@@ -117,21 +118,13 @@ impl Pair {
                  go on without what is missing: weir promote --accept-loss"
             ));
         }
-        let before = self.file.state.clone();
-        let state = &mut self.file.state;
-        let epoch = state.epochs.current().max(self.receiver.epoch) + 1;
-        state.role = Some(Role::Primary);
-        state.epochs.begin(epoch, end, true);
-        state.pledge = None;
-        state.alone = None;
-        if let Err(errno) = self.file.save(driver) {
-            self.file.state = before;
+        if let Err(errno) = self.become_primary(driver, end) {
             return Err(format!("the new epoch cannot be made durable: {errno}"));
         }
-        self.restart = true;
         self.receiver.part(driver);
+        let term = term(self.file.state.epochs.current());
         let loss = if proven { "nothing acknowledged is missing".to_owned() } else { doubt };
-        let text = format!("primary from position {end} on, epoch {epoch}: {loss}");
+        let text = format!("primary from position {end} on, term {term}: {loss}");
         self.notes.say("replica-promoted", text.clone());
         Ok(text)
     }

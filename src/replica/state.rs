@@ -169,13 +169,15 @@ impl StateFile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::epoch::Entry;
     use super::*;
     use weir_io::sim::{World, WorldOptions};
 
     fn sample() -> State {
         let mut epochs = Epochs::default();
-        epochs.begin(1, 0, false);
-        epochs.begin(2, 4096, true);
+        for (epoch, start) in [(1, 0), (2, 4096)] {
+            epochs.begin(Entry { epoch, start, promoted: true, node: 5 });
+        }
         State {
             number: 0,
             node: 0xABCD,

@@ -51,6 +51,8 @@ pub enum Question {
     /// Make this standby the primary, even when that may lose something? Both answers are
     /// sentences.
     Promote(bool, Reply<Result<String, String>>),
+    /// Hand this primary's role to its standby. Both answers are sentences.
+    Switchover(Reply<Result<String, String>>),
 }
 
 /// New values of what may change while a shard runs.
@@ -138,6 +140,10 @@ impl Server {
             }
             Question::Backlog(reply) => reply.send(self.backlog()),
             Question::Pair(reply) => reply.send(self.shard.replica_report()),
+            Question::Switchover(reply) => {
+                let answer = self.shard.switchover(&mut self.driver);
+                reply.send(answer);
+            }
             Question::Promote(accept_loss, reply) => {
                 let answer = self.shard.promote(&mut self.driver, accept_loss);
                 reply.send(answer);

@@ -102,6 +102,9 @@ impl Shard {
     }
 
     fn apply_change(&mut self, driver: &mut Driver, meta: &Meta, own: bool) -> Result<(), Reject> {
+        if let Some(refused) = self.refuses_writers().filter(|_| self.keeps_still()) {
+            return Err(refused);
+        }
         match self.broker.localize(meta, own) {
             Some(meta) => self.write(driver, &meta),
             None => Ok(()),

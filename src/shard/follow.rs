@@ -69,6 +69,26 @@ impl Shard {
         }
     }
 
+    /// Hands this primary's role to its standby: see [`Pair::switchover`].
+    pub fn switchover(&mut self, driver: &mut Driver) -> Result<String, String> {
+        // What was committed goes with the log.
+        if !self.keeps_still() {
+            self.write_offsets(driver);
+        }
+        match &mut self.pair {
+            Some(pair) => pair.switchover(driver, &self.log),
+            None => Err("this node has no pair".into()),
+        }
+    }
+
+    /// Whether nothing is appended here but what a primary sends: this is a standby, or its role
+    /// is about to change.
+    pub fn keeps_still(&self) -> bool {
+        self.pair.as_ref().is_some_and(|pair| {
+            pair.role() == Role::Standby || pair.is_handing() || pair.wants_restart()
+        })
+    }
+
     /// Why a pull is not served here; `None`: it is.
     pub(super) fn refuses_readers(&self) -> Option<Reject> {
         let pair = self.pair.as_ref().filter(|pair| pair.role() == Role::Standby)?;

@@ -160,7 +160,7 @@ impl Shard {
 
     /// Bounded background work of every turn.
     pub(super) fn background(&mut self, driver: &mut Driver) {
-        if !self.is_standby() {
+        if !self.keeps_still() {
             self.write_gathered(driver);
         }
         let durable = self.log.watermarks().durable;
@@ -209,7 +209,7 @@ impl Shard {
     }
 
     fn begin_checkpoint(&mut self, driver: &mut Driver) {
-        if !self.is_standby() {
+        if !self.keeps_still() {
             self.write_offsets(driver);
         }
         self.keeper.last_checkpoint_ns = self.now_ns;
