@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fill, fuzz, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, failover, fill, fuzz, hugepages, interop, tidy, toolbox};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Remarks(interop::RemarksArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
+    /// Take the primary of a pair away under load, again and again
+    Failover(failover::Arguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Hugepages => hugepages::check(),
         Command::Binary => binary::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
+        Command::Failover(arguments) => failover::check(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
