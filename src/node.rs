@@ -213,8 +213,9 @@ fn stop_of(fault: OpenFault) -> Stop {
     Stop::new(code, fault.to_string())
 }
 
-/// How many shards the data directory has, or gets.
-fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
+/// How many shards the data directory has, or gets. The error is that the configuration asks for
+/// another number, with the remedy.
+pub(crate) fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     let found = (0..).take_while(|index| shard_dir(data, *index).is_dir()).count() as u16;
     match (found, config.shards) {
         (0, Some(asked)) => Ok(asked),
@@ -233,6 +234,14 @@ fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     }
 }
 
+/// The core of each shard, by its number, out of those that may be used. The first one stays free
+/// for control, interrupts and neighbours when there are more than shards.
+pub(crate) fn shard_cores(cores: &[usize], shards: u16) -> Vec<usize> {
+    let spare = usize::from(cores.len() > usize::from(shards));
+    let core = |index: u16| cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
+    (0..shards).filter_map(core).collect()
+}
+
 fn shard_dir(data: &Path, index: u16) -> PathBuf {
     data.join(format!("shard-{index}"))
 }
@@ -246,9 +255,7 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
     let disk_bytes = probe::disk_bytes(data)
         .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot ask for disk space: {e}")))?;
     let segment_bytes = config.segment_size(disk_bytes);
-    // The first core stays free for control, interrupts and neighbours when there is more than
-    // one for each shard.
-    let spare = usize::from(cores.len() > usize::from(shards));
+    let shard_cores = shard_cores(&cores, shards);
     let own: Vec<OwnShard> = (0..shards)
         .map(|index| OwnShard {
             broker_name: config.shard_name(&host, index),
@@ -266,7 +273,7 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
                 listen: SocketAddr::new(config.bind, config.namesrv_listen_port),
                 desk,
             });
-            let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
+            let core = shard_cores.get(usize::from(index)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
@@ -397,8 +404,9 @@ fn broker_options(
 /// the smallest box weir is made for (8 GiB) that is this much.
 const YOUNG_BYTES: u64 = 3 * 1024 * 1024 * 1024;
 
-/// The address that clients are told: `brokerIP1`, else the one listened on.
-fn advertised(config: &Config) -> Result<String, Stop> {
+/// The address that clients are told: `brokerIP1`, else the one listened on. The error is that the
+/// host has none to tell.
+pub(crate) fn advertised(config: &Config) -> Result<String, Stop> {
     if let Some(address) = &config.broker_ip1 {
         return Ok(address.clone());
     }
