@@ -31,14 +31,14 @@ pub(crate) fn run(command: &Tune, out: &mut Output) -> Result<(), Stop> {
         }
         Tune::Apply(args) => {
             let (tree, facts) = look(&args.look)?;
-            root_only(&tree, "apply")?;
+            root_only(&tree, owner(), "apply")?;
             let knobs = catalogue()?;
             let readings = judge(&knobs, &tree, &facts);
             show(&apply(&tree, &readings, &facts.boot, args.huge_pages)?, out)
         }
         Tune::Undo(args) => {
             let tree = Tree::new(&args.root);
-            root_only(&tree, "undo")?;
+            root_only(&tree, owner(), "undo")?;
             let boot = tree.text("proc/sys/kernel/random/boot_id");
             show(&undo(&tree, &boot)?, out)
         }
@@ -74,8 +74,13 @@ pub(crate) fn facts(tree: &Tree, config: &crate::config::Config) -> Facts {
     }
 }
 
-fn root_only(tree: &Tree, word: &str) -> Result<(), Stop> {
-    let owner = std::fs::metadata("/proc/self").map_or(u32::MAX, |own| own.uid());
+/// The user this process acts for.
+fn owner() -> u32 {
+    std::fs::metadata("/proc/self").map_or(u32::MAX, |own| own.uid())
+}
+
+/// Refuses everybody but root, unless a copied tree is changed.
+pub(super) fn root_only(tree: &Tree, owner: u32, word: &str) -> Result<(), Stop> {
     if owner == 0 || !tree.is_machine() {
         return Ok(());
     }

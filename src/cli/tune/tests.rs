@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::apply::{Outcome, apply, undo};
 use super::catalogue::{Change, catalogue};
+use super::command::root_only;
 use super::facts::{Facts, cores, list};
 use super::judge::{State, judge};
 use super::saved::{self, Saved};
@@ -78,7 +79,8 @@ impl Fake {
             fs::write(path, text).unwrap();
         }
         fs::create_dir_all(&folder).unwrap();
-        let tree = Tree { kernel: Some(kernel), ..Tree::new(&folder) };
+        let mut tree = Tree::new(&folder);
+        tree.kernel = Some(kernel);
         Fake { folder, tree }
     }
 
@@ -352,4 +354,13 @@ fn lists_of_cores_are_read_and_written_as_the_kernel_does() {
     assert_eq!(cores("0-2,5,7-8"), [0, 1, 2, 5, 7, 8]);
     assert_eq!(cores(""), Vec::<usize>::new());
     assert_eq!(list(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+}
+
+#[test]
+fn only_root_changes_the_machine_and_the_refusal_names_the_way() {
+    let machine = Tree::new(Path::new("/"));
+    let stop = root_only(&machine, 1000, "apply").unwrap_err();
+    assert!(stop.line.contains("needs root: sudo weir tune apply"), "{}", stop.line);
+    assert!(root_only(&machine, 0, "apply").is_ok());
+    assert!(root_only(&Tree::new(Path::new("/tmp/copy")), 1000, "undo").is_ok());
 }
