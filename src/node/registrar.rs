@@ -156,7 +156,6 @@ struct Line {
 /// What was made of a shard's last answer.
 struct Newest {
     print: u64,
-    names: Vec<String>,
     announcement: Arc<Announcement>,
 }
 
@@ -238,14 +237,10 @@ impl Gatherer {
         if old.is_some_and(|newest| newest.print == print) {
             return false;
         }
-        let names: Vec<String> = announced.topics.iter().map(|t| t.name.clone()).collect();
-        let gone: Vec<String> = old
-            .map(|newest| newest.names.iter().filter(|n| !names.contains(n)).cloned().collect())
-            .unwrap_or_default();
-        let chunks = names.len().div_ceil(REGISTRATION_TOPICS).max(1) as i64;
+        let chunks = announced.topics.len().div_ceil(REGISTRATION_TOPICS).max(1) as i64;
         let first_ms = announced.now_ms.max(self.stamp_ms + 1);
         self.stamp_ms = first_ms + chunks;
-        let bodies = bodies(&announced, &gone, first_ms);
+        let bodies = bodies(&announced, first_ms);
         let announcement = Arc::new(Announcement {
             cluster: announced.cluster,
             broker: announced.broker,
@@ -253,7 +248,7 @@ impl Gatherer {
             at: line.at.clone(),
             bodies,
         });
-        line.newest = Some(Newest { print, names, announcement });
+        line.newest = Some(Newest { print, announcement });
         true
     }
 }
@@ -274,18 +269,11 @@ fn print_of(announced: &Announced) -> u64 {
 /// The bodies of a registration, at most [`REGISTRATION_TOPICS`] topics in each. A name server
 /// takes topics only from a version that it has not seen last, so each body has its own.
 ///
-/// A topic that is gone is told once, without queues or permission: a name server keeps what a
-/// registration leaves out.
-fn bodies(announced: &Announced, gone: &[String], first_ms: i64) -> Vec<Vec<u8>> {
-    let kept = announced.topics.iter().map(|topic| row(topic, announced.permission));
-    let lost = gone.iter().map(|name| TopicConfig {
-        perm: 0,
-        read_queue_nums: 0,
-        write_queue_nums: 0,
-        topic_name: name.clone(),
-        ..TopicConfig::default()
-    });
-    let mut rows: Vec<TopicConfig> = kept.chain(lost).collect();
+/// A topic that was deleted is simply missing, as in RocketMQ: a name server keeps it until the tool
+/// that deletes it says so there too, which all of them do.
+fn bodies(announced: &Announced, first_ms: i64) -> Vec<Vec<u8>> {
+    let row = |topic| row(topic, announced.permission);
+    let mut rows: Vec<TopicConfig> = announced.topics.iter().map(row).collect();
     let mut out = Vec::new();
     while !rows.is_empty() || out.is_empty() {
         let rest = rows.split_off(rows.len().min(REGISTRATION_TOPICS));
@@ -510,26 +498,11 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_gone_is_told_once_without_queues() {
-        let (way, told) = mpsc::channel();
-        let mut host = Box::new(vec![announced("b-0", &["A", "B"])]);
-        let _registrar = host.start(&[name_server(way, false)]);
-        next(&told, request::REGISTER_BROKER);
-        host.change(0, &["A"]);
-        let gone = table(&next(&told, request::REGISTER_BROKER));
-        let row = &gone.topic_config_table["B"];
-        assert_eq!((row.perm, row.read_queue_nums, row.write_queue_nums), (0, 0, 0));
-        host.change(0, &["A", "C"]);
-        let later = table(&next(&told, request::REGISTER_BROKER));
-        assert!(!later.topic_config_table.contains_key("B"), "or it would come back");
-    }
-
-    #[test]
     fn a_large_table_goes_in_parts_of_different_versions_and_permissions_are_masked() {
         let names: Vec<String> = (0..1700).map(|at| format!("t{at}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let large = Announced { permission: 4, ..announced("b-0", &names) };
-        let parts = bodies(&large, &[], 5);
+        let parts = bodies(&large, 5);
         let read = |body: &Vec<u8>| RegisterBroker::parse(body).unwrap();
         let tables: Vec<TopicTable> =
             parts.iter().map(|body| read(body).topic_config_serialize_wrapper).collect();
@@ -537,6 +510,6 @@ mod tests {
         let versions: Vec<i64> = tables.iter().map(|t| t.data_version.timestamp).collect();
         assert_eq!(versions, [5, 6, 7]);
         assert!(tables[0].topic_config_table.values().all(|topic| topic.perm == 4));
-        assert_eq!(bodies(&announced("b-0", &[]), &[], 5).len(), 1, "an empty table is told too");
+        assert_eq!(bodies(&announced("b-0", &[]), 5).len(), 1, "an empty table is told too");
     }
 }

@@ -27,6 +27,8 @@ enum Command {
     Hugepages,
     /// Provoke every reason to refuse a send and read what the Java client is told (needs root)
     Remarks(interop::RemarksArguments),
+    /// Register with a Java name server and with another weir, and let a Java client find weir there
+    Registration(interop::RegistrationArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Binary => binary::check(),
         Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
+        Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),

@@ -11,13 +11,17 @@ use std::path::{Path, PathBuf};
 /// A file of the kernel is smaller; of a larger one only so much is read.
 const READ_MAX: u64 = 4 * 1024 * 1024;
 
+/// Takes a write of a text to a path.
+#[cfg(test)]
+type Kernel = fn(&Tree, &str, &str) -> Result<(), Error>;
+
 /// A root and what lies below it.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
     /// What a kernel would make of a write, in tests.
     #[cfg(test)]
-    pub(super) kernel: Option<fn(&Tree, &str, &str) -> Result<(), Error>>,
+    pub(super) kernel: Option<Kernel>,
 }
 
 impl Tree {
