@@ -104,8 +104,9 @@ impl Naming {
     /// default). Refused with code 1, changing nothing: an unknown id with exactly one topic
     /// (RocketMQ's rule against a half-started broker), a name or address out of bounds, a full
     /// table, the name and id of one of our own shards. One of our own shards that comes over the
-    /// wire, from its own address, is known already: success, and nothing changes. A version whose `state_version` is older
-    /// than that of another address under the same id is ignored with success.
+    /// wire, from its own address, is known already: success, and nothing changes. A version whose
+    /// `state_version` is older than that of another address under the same id is ignored with
+    /// success.
     pub fn register(
         &mut self,
         now_ms: u64,

@@ -1,9 +1,9 @@
 //! One name server outside: a connection for each shard, what it is told, and when again.
 //!
 //! A connection for each shard, because a name server takes a broker out of its table when the
-//! connection it registered over ends. A closed connection is noticed within seconds and made again;
-//! a name server that cannot be reached is tried with growing pauses, and told of in one line now
-//! and then.
+//! connection it registered over ends. A closed connection is noticed within seconds and made
+//! again; a name server that cannot be reached is tried with growing pauses, and told of in one
+//! line now and then.
 //! Never: a wait without end; an answer that is larger than [`ANSWER_MAX`]; a line per attempt.
 
 use std::io::{Error, ErrorKind, Read, Write};

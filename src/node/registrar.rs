@@ -269,8 +269,8 @@ fn print_of(announced: &Announced) -> u64 {
 /// The bodies of a registration, at most [`REGISTRATION_TOPICS`] topics in each. A name server
 /// takes topics only from a version that it has not seen last, so each body has its own.
 ///
-/// A topic that was deleted is simply missing, as in RocketMQ: a name server keeps it until the tool
-/// that deletes it says so there too, which all of them do.
+/// A topic that was deleted is simply missing, as in RocketMQ: a name server keeps it until the
+/// tool that deletes it says so there too, which all of them do.
 fn bodies(announced: &Announced, first_ms: i64) -> Vec<Vec<u8>> {
     let row = |topic| row(topic, announced.permission);
     let mut rows: Vec<TopicConfig> = announced.topics.iter().map(row).collect();

@@ -27,7 +27,7 @@ enum Command {
     Hugepages,
     /// Provoke every reason to refuse a send and read what the Java client is told (needs root)
     Remarks(interop::RemarksArguments),
-    /// Register with a Java name server and with another weir, and let a Java client find weir there
+    /// Register with a Java name server and another weir; a Java client finds weir there
     Registration(interop::RegistrationArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),

@@ -95,8 +95,8 @@ fn told(disk: &Cache) -> String {
             format!("{disk}: has a cache that forgets; the kernel flushes it behind durable writes")
         }
         ("write through", _) => format!(
-            "{disk}: says it has no cache that forgets, so no flushes are sent; true of drives with \
-             power-loss protection, and false when somebody wrote it into queue/write_cache"
+            "{disk}: says it has no cache that forgets, so no flushes are sent; true of drives \
+             with power-loss protection, and false when somebody wrote it into queue/write_cache"
         ),
         _ => format!("{disk}: does not tell of its cache"),
     }

@@ -127,7 +127,7 @@ fn read_back(tree: &Tree, path: &str, written: &str) -> Outcome {
 pub(super) fn undo(tree: &Tree, boot: &str) -> Result<Vec<Done>, Stop> {
     let Some(mut saved) = Saved::load(tree, boot)? else {
         let line = format!(
-            "there is nothing to undo: `weir tune apply` has changed nothing here ({} is not there)",
+            "there is nothing to undo: `weir tune apply` has changed nothing here (no {})",
             saved::path(tree).display()
         );
         return Err(Stop::new(exit::FAILED, line));

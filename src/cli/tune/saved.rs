@@ -45,7 +45,8 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// What stands on disk; `None`: nothing was applied. What a boot has put back since is left out.
+    /// What stands on disk; `None`: nothing was applied. What a boot has put back since is left
+    /// out.
     pub(super) fn load(tree: &Tree, boot: &str) -> Result<Option<Saved>, Stop> {
         let path = path(tree);
         let failed = |why: String| {

@@ -1,7 +1,8 @@
 //! The shell script of `weir tune script`: what apply would write, for a person to review.
 //!
 //! Plain POSIX shell, one line a file, each with its reason and the value it replaces; the way back
-//! stands at its end. It never hides a command that is the operator's to decide: those are comments.
+//! stands at its end. It never hides a command that is the operator's to decide: those are
+//! comments.
 
 use std::fmt::Write;
 
