@@ -1,8 +1,8 @@
 //! `cargo xtask docs`: writes the generated pages.
 //!
 //! The texts live in the broker (`config::reference`, `cli::manual`, `cli::tuning_page`); the test
-//! that compares them with the pages writes them instead when it is told to. So the comparison and the writing can
-//! never differ.
+//! that compares them with the pages writes them instead when it is told to. So the comparison and
+//! the writing can never differ.
 
 use crate::toolbox;
 

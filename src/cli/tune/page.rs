@@ -25,8 +25,8 @@ broker on `O_DIRECT`, or that RocketMQ's `os.sh` changes and weir has an opinion
 All take `--config`, `--data` and `--set` like `weir serve`: the disk is the one behind the data
 directory, the shard cores are those that the broker would use. A knob that a box does not have is
 \"not here\" and never a failure. Old values are kept in `/var/lib/weir-tune/saved.json` until undo;
-a boot puts the kernel's settings back by itself, so `tuning/weir-tune.service` applies them again at
-each. `drop_caches`, which `os.sh` writes, is not here: it cannot be undone and helps nobody.
+a boot puts the kernel's settings back by itself, so `tuning/weir-tune.service` applies them again
+at each. `drop_caches`, which `os.sh` writes, is not here: it cannot be undone and helps nobody.
 
 The last column is what a measurement on a box of ours has shown. It says \"none seen\" where none
 has been made yet; how it was or would be measured stands before it.
