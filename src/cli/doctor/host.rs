@@ -4,7 +4,7 @@
 //! are the catalogue's of `weir tune`; here only their sum is told.
 
 use serde_json::json;
-use weir_io::probe;
+use weir_io::{Uring, UringOptions, probe};
 
 use super::finding::{Finding, Verdict};
 use crate::cli::tune::{Reading, State, Tree};
@@ -27,10 +27,14 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// Makes a ring and gives it back.
+/// Makes a shard's ring, with its receive buffers, and gives it back.
 pub(super) fn ring() -> Finding {
-    match probe::probe_ring() {
-        Ok(()) => Finding::new("io_uring", Verdict::Ready, "a ring can be made, with all features"),
+    match Uring::new(UringOptions::default()) {
+        Ok(_) => Finding::new(
+            "io_uring",
+            Verdict::Ready,
+            "a shard's ring can be made, with all features and buffers",
+        ),
         Err(error) => Finding::new("io_uring", Verdict::NotReady, error.to_string())
             .with(json!({ "exitCode": error.exit_code() })),
     }
