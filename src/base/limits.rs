@@ -53,6 +53,8 @@ pub const REGISTRATION_TOPICS: usize = 800;
 pub const REGISTRATION_ASK_MS: u64 = 2_000;
 /// Changes of topics that come within this go out together.
 pub const REGISTRATION_GATHER_MS: u64 = 20;
+/// The longest pause between two looks at the shards' tables while they change.
+pub const REGISTRATION_PAUSE_MS: u64 = 1_000;
 /// Connecting to one address of a name server.
 pub const REGISTRATION_CONNECT_MS: u64 = 3_000;
 /// A name server's answer.

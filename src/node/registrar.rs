@@ -19,8 +19,8 @@ use weir_wire::request::topic::{DataVersion, TopicConfig, TopicFilterType, Topic
 
 use super::name_server;
 use crate::base::limits::{
-    REGISTRATION_ASK_MS, REGISTRATION_GATHER_MS, REGISTRATION_STACK, REGISTRATION_TOPICS,
-    UNREGISTER_MS,
+    REGISTRATION_ASK_MS, REGISTRATION_GATHER_MS, REGISTRATION_PAUSE_MS, REGISTRATION_STACK,
+    REGISTRATION_TOPICS, UNREGISTER_MS,
 };
 use crate::server::{Announced, Letter, Question, Reply};
 
@@ -188,10 +188,11 @@ impl Gatherer {
             let began = Instant::now();
             self.ask();
             self.listen();
-            // Changes come in bursts; a table is copied on the shard's own time, so that it may be
-            // busy with that for a twentieth of its time at most.
-            let pause = Duration::from_millis(REGISTRATION_GATHER_MS).max(began.elapsed() * 19);
-            thread::sleep(pause.min(period));
+            // Changes come in bursts, and a table is copied on the shard's own time: with the pause
+            // it is busy with that for a twentieth of its time.
+            let low = Duration::from_millis(REGISTRATION_GATHER_MS);
+            let high = Duration::from_millis(REGISTRATION_PAUSE_MS);
+            thread::sleep((began.elapsed() * 19).clamp(low, high));
             if let Err(RecvTimeoutError::Disconnected) = rung.recv_timeout(period) {
                 return;
             }
