@@ -63,6 +63,8 @@ codes! {
     DISK_FAILED = 20;
     /// Another system call failed at start; the line names it.
     CALL = 21;
+    /// `weir doctor`: this box is not ready; every reason was printed with what mends it.
+    NOT_READY = 30;
 }
 
 #[cfg(test)]

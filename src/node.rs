@@ -4,6 +4,9 @@
 //! which core each gets, which addresses are listened on and advertised, when the process ends.
 //! Never: a message; a lock that a shard takes.
 
+mod name_server;
+mod registrar;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -12,6 +15,7 @@ use std::time::Duration;
 use weir_io::mailbox::{self, Receiver, Sender};
 use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 
+use self::registrar::{Registrar, Ring, ShardAddress};
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
@@ -34,6 +38,8 @@ struct Plan {
     texts: Vec<(&'static str, String)>,
     stall_log_ms: u64,
     bounds: Bounds,
+    /// Rung for name servers outside.
+    ring: Option<Ring>,
 }
 
 /// What the first shard needs to be the name server too.
@@ -64,7 +70,8 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
-    let plans = plan(&loaded, &data, shards, &memory)?;
+    let mut plans = plan(&loaded, &data, shards, &memory)?;
+    let rung = rings(&config, &mut plans);
     let settings = settings(loaded, sources, &data, shards)?;
     let control = Control::bind(&config, PATIENCE)?.map(|c| c.with_settings(settings));
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
@@ -74,7 +81,7 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     for (plan, inbox) in plans.into_iter().zip(inboxes) {
         threads.push(start(plan, inbox, boxes.clone(), words.clone())?);
     }
-    let outcome = supervise(&config, &heard, shards);
+    let outcome = supervise(&config, &heard, shards, || register(&config, &boxes, rung));
     for letterbox in &boxes {
         let _ = letterbox.send(Letter::Stop);
     }
@@ -87,6 +94,36 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
         _ => None,
     });
     outcome.and(failed.map_or(Ok(()), Err))
+}
+
+/// Gives every shard the ring for name servers outside, if there are any to be told.
+fn rings(config: &Config, plans: &mut [Plan]) -> Option<mpsc::Receiver<()>> {
+    if config.namesrv_addr.is_empty() {
+        return None;
+    }
+    let (ring, rung) = registrar::ring();
+    plans.iter_mut().for_each(|plan| plan.ring = Some(ring.clone()));
+    Some(rung)
+}
+
+/// Registers the shards with the name servers outside until the handle is dropped.
+fn register(
+    config: &Config,
+    boxes: &[Sender<Letter>],
+    rung: Option<mpsc::Receiver<()>>,
+) -> Result<Option<Registrar>, Stop> {
+    let Some(rung) = rung else { return Ok(None) };
+    let address = advertised(config)?;
+    let at = |shard: u16| {
+        let port = config.shard_port(shard);
+        let ha_addr = format!("{address}:{}", port + 1);
+        ShardAddress { addr: format!("{address}:{port}"), ha_addr }
+    };
+    let shards = (0..boxes.len() as u16).map(at).collect();
+    let period = Duration::from_millis(config.register_name_server_period_ms);
+    let started = Registrar::start(&config.namesrv_addr, shards, boxes, rung, period);
+    let failed = |e| Stop::new(exit::CALL, format!("cannot start a thread for name servers: {e}"));
+    started.map(Some).map_err(failed)
 }
 
 /// Divides the memory, and says how.
@@ -114,8 +151,13 @@ fn start(
         .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
 }
 
-/// Waits until all serve, says so, and waits for the end.
-fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Result<(), Stop> {
+/// Waits until all serve, says so, and waits for the end. What `serving` gives is kept until then.
+fn supervise<T>(
+    config: &Config,
+    heard: &mpsc::Receiver<Word>,
+    shards: u16,
+    serving: impl FnOnce() -> Result<T, Stop>,
+) -> Result<(), Stop> {
     for _ in 0..shards {
         match heard.recv() {
             Ok(Word::Ready(index, line)) => eprintln!("recovered shard-{index}: {line}"),
@@ -125,6 +167,8 @@ fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Resu
             }
         }
     }
+    // Told before the ready line; dropped, that is unregistered, before the shards are stopped.
+    let _serving = serving()?;
     let last = config.shard_port(shards - 1);
     let control = match config.control_port() {
         0 => String::new(),
@@ -180,6 +224,9 @@ fn run_shard(
     let mut server = Server::new(driver, shard, desk, post);
     server.set_config_texts(plan.texts);
     server.set_stall_limit_ms(plan.stall_log_ms);
+    if let Some(ring) = plan.ring {
+        server.set_ring(ring);
+    }
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
         server.serve(listener, naming);
@@ -213,8 +260,9 @@ fn stop_of(fault: OpenFault) -> Stop {
     Stop::new(code, fault.to_string())
 }
 
-/// How many shards the data directory has, or gets.
-fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
+/// How many shards the data directory has, or gets. The error is that the configuration asks for
+/// another number, with the remedy.
+pub(crate) fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     let found = (0..).take_while(|index| shard_dir(data, *index).is_dir()).count() as u16;
     match (found, config.shards) {
         (0, Some(asked)) => Ok(asked),
@@ -233,6 +281,14 @@ fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     }
 }
 
+/// The core of each shard, by its number, out of those that may be used. The first one stays free
+/// for control, interrupts and neighbours when there are more than shards.
+pub(crate) fn shard_cores(cores: &[usize], shards: u16) -> Vec<usize> {
+    let spare = usize::from(cores.len() > usize::from(shards));
+    let core = |index: u16| cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
+    (0..shards).filter_map(core).collect()
+}
+
 fn shard_dir(data: &Path, index: u16) -> PathBuf {
     data.join(format!("shard-{index}"))
 }
@@ -246,9 +302,7 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
     let disk_bytes = probe::disk_bytes(data)
         .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot ask for disk space: {e}")))?;
     let segment_bytes = config.segment_size(disk_bytes);
-    // The first core stays free for control, interrupts and neighbours when there is more than
-    // one for each shard.
-    let spare = usize::from(cores.len() > usize::from(shards));
+    let shard_cores = shard_cores(&cores, shards);
     let own: Vec<OwnShard> = (0..shards)
         .map(|index| OwnShard {
             broker_name: config.shard_name(&host, index),
@@ -266,7 +320,7 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
                 listen: SocketAddr::new(config.bind, config.namesrv_listen_port),
                 desk,
             });
-            let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
+            let core = shard_cores.get(usize::from(index)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
@@ -276,7 +330,8 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
             };
             let stall_log_ms = config.stall_log_ms;
             let texts = loaded.texts();
-            Plan { index, core, options, listen, naming, stall_log_ms, texts, bounds }
+            let ring = None;
+            Plan { index, core, options, listen, naming, stall_log_ms, texts, bounds, ring }
         })
         .collect())
 }
@@ -397,8 +452,9 @@ fn broker_options(
 /// the smallest box weir is made for (8 GiB) that is this much.
 const YOUNG_BYTES: u64 = 3 * 1024 * 1024 * 1024;
 
-/// The address that clients are told: `brokerIP1`, else the one listened on.
-fn advertised(config: &Config) -> Result<String, Stop> {
+/// The address that clients are told: `brokerIP1`, else the one listened on. The error is that the
+/// host has none to tell.
+pub(crate) fn advertised(config: &Config) -> Result<String, Stop> {
     if let Some(address) = &config.broker_ip1 {
         return Ok(address.clone());
     }

@@ -5,7 +5,8 @@
 
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
 use crate::base::limits::{
-    BLOCK_ALIGN, BLOCK_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX, STAGING_DEFAULT,
+    BLOCK_ALIGN, BLOCK_MAX, NAME_SERVERS_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX,
+    STAGING_DEFAULT,
 };
 
 /// The control port lies this far below `listenPort`: under shard 0's old VIP port.
@@ -169,6 +170,11 @@ impl Config {
         }
         if let Err(why) = self.check_ports(self.shards.unwrap_or(1)) {
             found.push(("listenPort", why));
+        }
+        let servers = self.namesrv_addr.len();
+        if servers > NAME_SERVERS_MAX {
+            let why = format!("{servers} name servers, at most {NAME_SERVERS_MAX}; name fewer");
+            found.push(("namesrvAddr", why));
         }
         if let Err(why) = self.memory_plan(self.shards.unwrap_or(1), None) {
             found.push(("memoryMax", why));

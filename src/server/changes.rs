@@ -79,6 +79,7 @@ impl Server {
     fn post_routes(&mut self) {
         let (changed, removed) = self.shard.take_changed_topics();
         if !changed.is_empty() || !removed.is_empty() {
+            self.ring();
             let broker_name = self.shard.broker.options().broker_name.clone();
             if self.naming.is_some() {
                 self.take_routes(&broker_name, &changed, &removed);

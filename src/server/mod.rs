@@ -21,5 +21,5 @@ mod turn;
 pub use backlog::Bounds;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
-pub use question::{Backlog, Figures, Health, Question, Reply, Retune};
+pub use question::{Announced, Backlog, Figures, Health, Question, Reply, Retune};
 pub use turn::Server;

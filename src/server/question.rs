@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::turn::Server;
 use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
-use crate::broker::BrokerOptions;
+use crate::broker::{BrokerOptions, DataVersion, TopicConfig};
 use crate::measure::{AtRisk, Counts, Stages};
 use crate::shard::Tuning;
 
@@ -46,6 +46,27 @@ pub enum Question {
     Figures(Box<Stages>, Reply<Figures>),
     /// What stands in topics and what groups have not read yet?
     Backlog(Reply<Backlog>),
+    /// What is to be registered with name servers outside?
+    Announce(Reply<Announced>),
+}
+
+/// What a shard is registered as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its broker name.
+    pub broker: String,
+    /// 0 is the master.
+    pub broker_id: u64,
+    /// `brokerPermission`.
+    pub permission: u32,
+    /// Version of the topic table.
+    pub version: DataVersion,
+    /// The whole topic table.
+    pub topics: Vec<TopicConfig>,
+    /// Wall clock, milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// New values of what may change while a shard runs.
@@ -123,6 +144,7 @@ impl Server {
                 }
                 self.shard.tune(retune.tuning, retune.broker);
                 self.config_texts = retune.texts;
+                self.ring();
                 reply.send(());
             }
             Question::Figures(empty, reply) => {
@@ -130,6 +152,7 @@ impl Server {
                 reply.send(figures);
             }
             Question::Backlog(reply) => reply.send(self.backlog()),
+            Question::Announce(reply) => reply.send(self.announced()),
         }
     }
 
@@ -153,6 +176,20 @@ impl Server {
             names: (catalog.topic_count(), catalog.group_count()),
             permission: options.broker_permission,
             disk_used_percent: shard.disk_used_percent(),
+        }
+    }
+
+    fn announced(&self) -> Announced {
+        let options = self.shard.broker.options();
+        let catalog = &self.shard.broker.catalog;
+        Announced {
+            cluster: options.cluster.clone(),
+            broker: options.broker_name.clone(),
+            broker_id: 0,
+            permission: options.broker_permission,
+            version: catalog.topics_version,
+            topics: catalog.topics().into_iter().map(|topic| topic.config.clone()).collect(),
+            now_ms: self.driver.wall_ms(),
         }
     }
 

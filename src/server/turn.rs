@@ -6,6 +6,7 @@
 //! Never: a blocking call on behalf of a message; a send per reply.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
 
 use weir_io::{Driver, Event, Listener, Socket};
 use weir_wire::header::Fields;
@@ -63,6 +64,8 @@ pub struct Server {
     pub(super) effects: Vec<Effect>,
     /// Every configuration key and its value, for GET_BROKER_CONFIG.
     pub(super) config_texts: Vec<(&'static str, String)>,
+    /// Rung when topics or the role change, for name servers outside.
+    ring: Option<SyncSender<()>>,
     /// Numbers of requests to clients.
     pub(super) next_opaque: i32,
     /// Bytes in all inboxes.
@@ -114,6 +117,7 @@ impl Server {
             changes: Changes::default(),
             effects: Vec::new(),
             config_texts: Vec::new(),
+            ring: None,
             next_opaque: 0,
             assembly_bytes: 0,
             bounds: Bounds::default(),
@@ -129,6 +133,20 @@ impl Server {
     /// Sets what GET_BROKER_CONFIG answers: every key and its value as text.
     pub fn set_config_texts(&mut self, texts: Vec<(&'static str, String)>) {
         self.config_texts = texts;
+    }
+
+    /// Sets what is rung when topics or the role change. A ring that nobody has heard yet is as
+    /// good as two.
+    pub fn set_ring(&mut self, ring: SyncSender<()>) {
+        self.ring = Some(ring);
+    }
+
+    /// Says that topics or the role changed.
+    pub(super) fn ring(&self) {
+        if let Some(ring) = &self.ring {
+            // Full: it was rung before and not heard yet.
+            let _ = ring.try_send(());
+        }
     }
 
     /// Accepts connections of a role on a listener.

@@ -15,3 +15,4 @@ pub mod interop;
 pub mod small_disk;
 pub mod tidy;
 pub mod toolbox;
+pub mod tune;

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fill, fuzz, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, fill, fuzz, hugepages, interop, tidy, toolbox, tune};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -27,8 +27,12 @@ enum Command {
     Hugepages,
     /// Provoke every reason to refuse a send and read what the Java client is told (needs root)
     Remarks(interop::RemarksArguments),
+    /// Register with a Java name server and another weir; a Java client finds weir there
+    Registration(interop::RegistrationArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
+    /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
+    Tune,
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -43,7 +47,9 @@ fn main() -> ExitCode {
         Command::Docs => docs::write(),
         Command::Hugepages => hugepages::check(),
         Command::Binary => binary::check(),
+        Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
+        Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
