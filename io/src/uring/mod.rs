@@ -27,4 +27,5 @@ mod tests;
 
 pub(crate) use pool::Pool;
 pub(crate) use setup::build_ring;
+pub use accept::open_listener;
 pub use setup::{Uring, UringOptions};

@@ -229,16 +229,16 @@ fn staging_memory_is_found_again_as_it_was_left() {
 #[test]
 fn staging_says_when_it_would_not_survive_and_refuses_what_is_not_ours() {
     let dir = Dir::new("staging");
-    let (region, survives) = staging::open(&dir.0, "area", ALIGN).unwrap();
+    let (region, survives) = staging::open(&dir.0, "area", ALIGN, None).unwrap();
     assert_eq!((survives, region.len()), (false, ALIGN), "a disk is not memory");
     assert!(!dir.0.join("area").exists(), "nothing is left behind");
     let missing = dir.0.join("missing");
-    assert!(!staging::open(&missing, "area", ALIGN).unwrap().1);
+    assert!(!staging::open(&missing, "area", ALIGN, None).unwrap().1);
     std::os::unix::fs::symlink("/etc/passwd", dir.0.join("link")).unwrap();
-    assert_eq!(staging::open(&dir.0, "link", ALIGN).err(), Some(Errno(libc::ELOOP)));
+    assert_eq!(staging::open(&dir.0, "link", ALIGN, None).err(), Some(Errno(libc::ELOOP)));
     let too_much = 1 << 45;
     let name = format!("weir-io-large-{}", std::process::id());
     let shm = std::path::Path::new(staging::DIRECTORY);
-    assert_eq!(staging::open(shm, &name, too_much).err(), Some(Errno(libc::ENOMEM)));
+    assert_eq!(staging::open(shm, &name, too_much, None).err(), Some(Errno(libc::ENOMEM)));
     assert!(!shm.join(&name).exists(), "nothing is left behind");
 }
