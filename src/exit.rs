@@ -63,6 +63,8 @@ codes! {
     DISK_FAILED = 20;
     /// Another system call failed at start; the line names it.
     CALL = 21;
+    /// A second SIGTERM or SIGINT cut the drain short; the next start recovers as after a kill.
+    HURRIED = 22;
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use weir_io::mailbox::{Receiver, Sender};
 
-use super::question::Question;
+use super::drain::Drained;
+use super::question::{Question, Reply};
 use crate::broker::{Meta, TopicConfig};
 
 /// Letters one shard may hold.
@@ -16,6 +17,8 @@ pub const MAILBOX: usize = 4096;
 pub enum Letter {
     /// Finish: make everything durable and end.
     Stop,
+    /// Take nothing new, finish what was taken within this many milliseconds, then say so.
+    Drain(u64, Reply<Drained>),
     /// Topics of a shard changed; for the name server.
     Routes {
         /// The shard's broker name.

@@ -15,6 +15,7 @@ use super::backlog::{Bounds, Thrift};
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
 use super::deferred::KeptList;
+use super::drain::Drain;
 use super::mail::PostOffice;
 use super::naming::NamingDesk;
 use super::tokens;
@@ -38,7 +39,7 @@ pub struct Server {
     pub(super) naming: Option<NamingDesk>,
     /// The way to the other shards.
     pub(super) post: PostOffice,
-    listeners: Vec<(Listener, Role)>,
+    pub(super) listeners: Vec<(Listener, Role)>,
     events: Vec<Event>,
     ready: Vec<Ready>,
     pub(super) ids: Vec<ConnId>,
@@ -77,6 +78,9 @@ pub struct Server {
     /// When the request being handled was received, for pulls.
     pub(super) asked_ns: u64,
     next_tick_ns: u64,
+    /// The drain that runs; `draining` stays set behind its end.
+    pub(super) drain: Option<Drain>,
+    pub(super) draining: bool,
     /// Set when the loop should end.
     stopping: bool,
 }
@@ -122,6 +126,8 @@ impl Server {
             now_ns,
             asked_ns: now_ns,
             next_tick_ns: now_ns,
+            drain: None,
+            draining: false,
             stopping: false,
         }
     }
@@ -186,6 +192,7 @@ impl Server {
         self.post_changes();
         self.flush();
         self.shard.sent(self.driver.now_ns());
+        self.look_at_drain();
         Ok(())
     }
 
