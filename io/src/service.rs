@@ -151,8 +151,8 @@ fn hung_up(end: BorrowedFd<'_>, wait_ms: i32) -> bool {
     loop {
         // SAFETY: one valid entry with an open descriptor.
         let found = unsafe { libc::poll(&raw mut poll, 1, wait_ms) };
-        let interrupted = found < 0
-            && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted;
+        let interrupted =
+            found < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted;
         if !interrupted {
             return found > 0 && poll.revents & libc::POLLHUP != 0;
         }
@@ -175,9 +175,8 @@ fn option(fd: &OwnedFd, name: i32) -> Result<i32, Errno> {
     let (mut value, mut size) = (0_i32, size_of::<i32>() as libc::socklen_t);
     let place = (&raw mut value).cast();
     // SAFETY: an open descriptor, and a place of the size that these options take.
-    let failed = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, place, &raw mut size)
-    };
+    let failed =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, place, &raw mut size) };
     if failed == 0 { Ok(value) } else { Err(std::io::Error::last_os_error().into()) }
 }
 

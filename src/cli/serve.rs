@@ -11,7 +11,8 @@ use crate::exit::Stop;
 
 /// Runs until the node stops.
 pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
-    let (loaded, sources) = config::read(args)?;
+    let read = config::read(args);
+    let (loaded, sources) = read.inspect_err(|stop| weir_io::service::status(&stop.line))?;
     for notice in loaded.notices() {
         out.notice(&notice);
     }
@@ -23,5 +24,9 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
         };
         hello::start(SocketAddr::new(host, port).to_string(), out.is_json());
     }
-    crate::node::serve(loaded, sources)
+    let ended = crate::node::serve(loaded, sources);
+    if let Err(stop) = &ended {
+        weir_io::service::status(&stop.line);
+    }
+    ended
 }
