@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fill, fuzz, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, fill, fuzz, hugepages, interop, service, tidy, toolbox};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -29,6 +29,11 @@ enum Command {
     Remarks(interop::RemarksArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
+    /// Prove the systemd units in a real systemd of its own (needs root)
+    Service(service::Arguments),
+    /// The producers of `service`, started by it inside of its machine
+    #[command(hide = true)]
+    ServiceLoad(service::LoadArguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -45,6 +50,8 @@ fn main() -> ExitCode {
         Command::Binary => binary::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
+        Command::Service(arguments) => service::check(&arguments),
+        Command::ServiceLoad(arguments) => service::load(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };

@@ -1,0 +1,288 @@
+//! The installed service on its machine: units, configuration, load, and what was counted.
+//!
+//! A proof changes the unit by a drop-in and takes it back; between two proofs the service runs as
+//! shipped. Every acknowledged message is remembered and must be read back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::GAP_MAX_MS;
+use super::machine::Machine;
+use crate::toolbox;
+
+/// Shard 0's port.
+pub(super) const PORT: u16 = 10911;
+/// The topic of the load.
+pub(super) const TOPIC: &str = "load";
+const DROP_IN: &str = "/etc/systemd/system/weir.service.d/proof.conf";
+const CONFIG: &str = "shards = 2\nflushDiskType = \"ASYNC_FLUSH\"\n\
+                      mappedFileSizeCommitLog = \"64MiB\"\nmaxMessageSize = \"256KiB\"\n\
+                      brokerIP1 = \"127.0.0.1\"\n";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was counted over all load.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    pub(super) restarts: u32,
+    pub(super) acknowledged: usize,
+    pub(super) lost: usize,
+    pub(super) refused: u64,
+    pub(super) gap_ms: u64,
+}
+
+/// The machine with weir installed.
+pub(super) struct Rig {
+    pub(super) machine: Machine,
+    pub(super) binary: PathBuf,
+    folder: PathBuf,
+    loads: u32,
+    figures: Figures,
+    found: BTreeSet<String>,
+}
+
+/// A running load.
+pub(super) struct Load {
+    child: Child,
+    keys: PathBuf,
+}
+
+/// What a load saw.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) gap_ms: u64,
+    pub(super) ended: u64,
+    pub(super) acknowledged: usize,
+}
+
+impl Rig {
+    /// Boots the machine and installs what `systemd/` ships, as docs/service.md says.
+    pub(super) fn install(binary: &Path) -> Result<Rig, String> {
+        let machine = Machine::boot()?;
+        let folder = toolbox::target().join(format!("xtask/service-keys-{}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let rig = Rig {
+            machine,
+            binary: binary.to_owned(),
+            folder,
+            loads: 0,
+            figures: Figures::default(),
+            found: BTreeSet::new(),
+        };
+        let shipped = toolbox::root().join("systemd");
+        for entry in fs::read_dir(&shipped).map_err(|error| error.to_string())?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let place = match name.rsplit_once('.') {
+                Some((_, "service" | "socket")) => format!("/etc/systemd/system/{name}"),
+                Some((stem, "sysusers")) => format!("/usr/lib/sysusers.d/{stem}.conf"),
+                Some((stem, "tmpfiles")) => format!("/usr/lib/tmpfiles.d/{stem}.conf"),
+                _ => return Err(format!("systemd/{name} has no place")),
+            };
+            let text = fs::read(entry.path()).map_err(|error| error.to_string())?;
+            rig.machine.write(&place, text)?;
+        }
+        rig.put_binary()?;
+        rig.machine.write("/etc/weir/weir.toml", CONFIG)?;
+        rig.say(&["systemd-sysusers", "weir.conf"])?;
+        rig.say(&["systemd-tmpfiles", "--create", "weir.conf"])?;
+        rig.say(&["systemctl", "daemon-reload"])?;
+        Ok(rig)
+    }
+
+    /// Puts a copy of the binary where the unit has it, as a package does: beside, then renamed.
+    pub(super) fn put_binary(&self) -> Result<(), String> {
+        let place = self.machine.path("/usr/bin/weir.new");
+        fs::copy(&self.binary, &place).map_err(|error| format!("{}: {error}", place.display()))?;
+        self.say(&["mv", "/usr/bin/weir.new", "/usr/bin/weir"]).map(drop)
+    }
+
+    pub(super) fn say(&self, words: &[&str]) -> Result<String, String> {
+        self.machine.say(words)
+    }
+
+    pub(super) fn property(&self, name: &str) -> Result<String, String> {
+        self.machine.property(name)
+    }
+
+    /// Lines of the service's journal since it was last read to its end by [`Rig::mark`].
+    pub(super) fn journal(&self, mark: &str) -> Result<String, String> {
+        let after = format!("--after-cursor={mark}");
+        self.say(&["journalctl", "--no-pager", "-o", "cat", "-u", "weir.service", &after])
+    }
+
+    /// A mark at the journal's end.
+    pub(super) fn mark(&self) -> Result<String, String> {
+        // A line of our own, so that there is one.
+        self.say(&["systemd-cat", "echo", "mark"])?;
+        self.say(&["journalctl", "--sync"])?;
+        let last = self.say(&["journalctl", "--no-pager", "-n", "1", "--show-cursor"])?;
+        let cursor = last.lines().rev().find_map(|line| line.strip_prefix("-- cursor: "));
+        cursor.map(str::to_owned).ok_or_else(|| format!("journalctl said {last}"))
+    }
+
+    /// The journal's last lines, for a failure.
+    pub(super) fn journal_end(&self) -> String {
+        let words = ["journalctl", "--no-pager", "-n", "60", "-u", "weir.service"];
+        let (status, properties) =
+            (["systemctl", "status", "weir.service"], ["cat", "/etc/weir/weir.toml"]);
+        let all = [self.say(&words), self.say(&status), self.say(&properties)];
+        all.map(|said| said.unwrap_or_else(|why| why)).join("\n")
+    }
+
+    /// Puts a drop-in over the unit; an empty text takes it away.
+    pub(super) fn drop_in(&self, text: &str) -> Result<(), String> {
+        match text {
+            "" => drop(self.say(&["rm", "-f", DROP_IN])?),
+            text => self.machine.write(DROP_IN, format!("[Service]\n{text}\n"))?,
+        }
+        self.say(&["systemctl", "daemon-reload"]).map(drop)
+    }
+
+    /// Waits until `property` is as wanted.
+    pub(super) fn wait_for(
+        &self,
+        property: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String, String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut value = String::new();
+        while Instant::now() < deadline {
+            value = self.property(property)?;
+            if wanted(&value) {
+                return Ok(value);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("{property} stayed {value:?} for {PATIENCE:?}"))
+    }
+
+    /// The process id of the service on this machine.
+    pub(super) fn outer_pid(&self) -> Result<u32, String> {
+        self.machine.outer_pid(&self.property("MainPID")?)
+    }
+
+    /// Starts producers at shard 0.
+    pub(super) fn load(&mut self) -> Result<Load, String> {
+        self.loads += 1;
+        let keys = self.folder.join(format!("keys-{}", self.loads));
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = self.machine.in_network(&own);
+        command.args(["service-load", "--topic", TOPIC, "--addr", &format!("127.0.0.1:{PORT}")]);
+        command.arg("--keys").arg(&keys).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        Ok(Load { child, keys })
+    }
+
+    /// Ends a load, adds what it saw to the figures, and reads every acknowledged message back.
+    /// Refused connections, answers that were errors and lost messages are failures.
+    pub(super) fn end_load(&mut self, load: Load, restarts: u32) -> Result<Seen, String> {
+        let Load { mut child, keys } = load;
+        drop(child.stdin.take());
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let seen: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| format!("{error}: {text:?}"))?;
+        let number = |name: &str| seen[name].as_u64().unwrap_or(u64::MAX);
+        let keys = fs::read_to_string(&keys).map_err(|error| error.to_string())?;
+        let keys: BTreeSet<&str> = keys.lines().collect();
+        self.read_on()?;
+        let lost = keys.iter().filter(|key| !self.found.contains(**key)).count();
+        let figures = &mut self.figures;
+        figures.restarts += restarts;
+        figures.acknowledged += keys.len();
+        figures.lost += lost;
+        figures.refused += number("refused");
+        figures.gap_ms = figures.gap_ms.max(number("gapMs"));
+        if lost > 0
+            || number("refused") > 0
+            || seen["errors"].as_array().is_none_or(|e| !e.is_empty())
+        {
+            return Err(format!("{lost} of {} messages lost; the load saw {text}", keys.len()));
+        }
+        if number("gapMs") > GAP_MAX_MS {
+            return Err(format!("a producer waited longer than {GAP_MAX_MS} ms: {text}"));
+        }
+        let acknowledged = keys.len();
+        Ok(Seen { gap_ms: number("gapMs"), ended: number("ended"), acknowledged })
+    }
+
+    /// Reads what is new in the load's topic.
+    fn read_on(&mut self) -> Result<(), String> {
+        let text = self.weir(&["consume", TOPIC, "--group", "rig", "--json"])?;
+        let body = |row: &str| Some(row.split_once("\"body\":\"")?.1.split('"').next()?.to_owned());
+        self.found.extend(text.lines().filter_map(body));
+        Ok(())
+    }
+
+    /// The command line of the installed weir.
+    pub(super) fn weir(&self, words: &[&str]) -> Result<String, String> {
+        let mut all = vec!["/usr/bin/weir"];
+        all.extend_from_slice(words);
+        self.say(&all)
+    }
+
+    /// Ends a load whose connections were refused on purpose; nothing of it counts but that what
+    /// was acknowledged is there.
+    pub(super) fn end_refused_load(&mut self, load: Load) -> Result<(), String> {
+        let Load { mut child, keys } = load;
+        drop(child.stdin.take());
+        child.wait_with_output().map_err(|error| error.to_string())?;
+        let keys = fs::read_to_string(&keys).map_err(|error| error.to_string())?;
+        self.read_on()?;
+        let lost = keys.lines().filter(|key| !self.found.contains(*key)).count();
+        if lost == 0 { Ok(()) } else { Err(format!("{lost} acknowledged messages are lost")) }
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        self.figures
+    }
+
+    /// Ends the machine.
+    pub(super) fn shut_down(self) -> Result<(), String> {
+        let Rig { machine, folder, .. } = self;
+        fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        machine.shut_down()
+    }
+}
+
+/// Stops one thread of a process for good, by a debugger's means, and holds it until it dies.
+pub(super) fn freeze(thread: u32) -> Result<Child, String> {
+    // SEIZE and INTERRUPT stop one thread, where SIGSTOP would stop all; the second wait reaps it.
+    let script = "import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+tid = int(sys.argv[1])
+for request in (0x4206, 0x4207):
+    if libc.ptrace(request, tid, None, None) != 0:
+        sys.exit('ptrace: ' + os.strerror(ctypes.get_errno()))
+os.waitpid(tid, 0x40000000)
+print('frozen', flush=True)
+os.waitpid(tid, 0x40000000)
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", script, &thread.to_string()]).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("python3: {error}"))?;
+    let mut word = [0; 6];
+    let read = child.stdout.take().map(|mut out| std::io::Read::read_exact(&mut out, &mut word));
+    match read {
+        Some(Ok(())) if &word == b"frozen" => Ok(child),
+        other => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(format!("thread {thread} could not be frozen: {other:?}"))
+        }
+    }
+}
+
+/// The thread of a process that has this name.
+pub(super) fn thread(pid: u32, name: &str) -> Result<u32, String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
+    let named = |task: &fs::DirEntry| {
+        fs::read_to_string(task.path().join("comm")).is_ok_and(|found| found.trim() == name)
+    };
+    let found = tasks.flatten().find(named);
+    let number = found.and_then(|task| task.file_name().to_string_lossy().parse().ok());
+    number.ok_or_else(|| format!("process {pid} has no thread {name}"))
+}
