@@ -182,7 +182,7 @@ fn run_shard(
     server.set_stall_limit_ms(plan.stall_log_ms);
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
-        server.serve(listener, naming);
+        server.serve_later(listener, naming);
     }
     // The first turn tells the name server of this shard's topics: then the route is whole.
     server

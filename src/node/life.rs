@@ -82,6 +82,10 @@ impl Life<'_> {
             }
             Err(stop) => return Outcome::Over(Err(stop)),
         }
+        // Only now: half of the shards would answer "no such topic" for the others.
+        for mailbox in self.boxes {
+            let _ = mailbox.send(Letter::Open);
+        }
         let line = self.ready_line();
         println!("weir ready: {line}");
         service::ready(&format!("serving: {line}"));

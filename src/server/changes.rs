@@ -122,6 +122,7 @@ impl Server {
     pub(super) fn read_mail(&mut self) {
         while let Some(letter) = self.post.inbox.receive() {
             match letter {
+                Letter::Open => self.open_doors(),
                 Letter::Stop => self.stop(),
                 Letter::Drain(timeout_ms, reply) => self.begin_drain(timeout_ms, reply),
                 Letter::Routes { broker_name, changed, removed } => {

@@ -15,6 +15,8 @@ pub const MAILBOX: usize = 4096;
 /// One letter.
 #[derive(Debug)]
 pub enum Letter {
+    /// Every shard has recovered: take connections. Sent once.
+    Open,
     /// Finish: make everything durable and end.
     Stop,
     /// Take nothing new, finish what was taken within this many milliseconds, then say so.

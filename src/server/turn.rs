@@ -139,10 +139,22 @@ impl Server {
 
     /// Accepts connections of a role on a listener.
     pub fn serve(&mut self, listener: Listener, role_naming: bool) {
-        let role = if role_naming { Role::Naming } else { Role::Broker };
         let which = self.listeners.len() as u64;
-        self.listeners.push((listener, role));
+        self.serve_later(listener, role_naming);
         self.driver.accept(listener, tokens::listen(which));
+    }
+
+    /// As [`Server::serve`], from the letter `Open` on; until then connections wait in the kernel.
+    pub fn serve_later(&mut self, listener: Listener, role_naming: bool) {
+        let role = if role_naming { Role::Naming } else { Role::Broker };
+        self.listeners.push((listener, role));
+    }
+
+    /// Accepts on every listener.
+    pub(super) fn open_doors(&mut self) {
+        for (which, (listener, _)) in self.listeners.iter().enumerate() {
+            self.driver.accept(*listener, tokens::listen(which as u64));
+        }
     }
 
     /// Runs turns until the node says stop and everything promised is durable.

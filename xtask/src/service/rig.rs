@@ -88,6 +88,8 @@ impl Rig {
         rig.say(&["systemd-sysusers", "weir.conf"])?;
         rig.say(&["systemd-tmpfiles", "--create", "weir.conf"])?;
         rig.say(&["systemctl", "daemon-reload"])?;
+        // Also so that systemd remembers how it ended: it forgets units that nobody wants.
+        rig.say(&["systemctl", "enable", "weir.service"])?;
         Ok(rig)
     }
 
@@ -265,7 +267,7 @@ os.waitpid(tid, 0x40000000)
     command.args(["-c", script, &thread.to_string()]).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("python3: {error}"))?;
     let mut word = [0; 6];
-    let read = child.stdout.take().map(|mut out| std::io::Read::read_exact(&mut out, &mut word));
+    let read = child.stdout.as_mut().map(|out| std::io::Read::read_exact(out, &mut word));
     match read {
         Some(Ok(())) if &word == b"frozen" => Ok(child),
         other => {
