@@ -1,16 +1,17 @@
 #!/bin/bash
 # The inside of the machine of `cargo xtask service`: builds a root of its own and becomes systemd.
-# Run in new mount, pid, net, uts, ipc and cgroup namespaces. Arguments: a folder for the root's
-# parts (its `lib` becomes /var/lib, so that data is on a real disk; its `in` becomes /in).
+# Run in new mount, pid, net, uts, ipc and cgroup namespaces. Arguments: a folder for the root, and
+# one on a real disk that becomes /var/lib.
 set -euo pipefail
 work=$1
+lib=$2
 root=$work/root
 
 mount --make-rprivate /
 mkdir -p "$root"
 mount -t tmpfs -o mode=755 weir-root "$root"
 cd "$root"
-mkdir -p usr etc dev proc sys run tmp var/lib var/log var/tmp in old root home srv upper/up upper/work
+mkdir -p usr etc dev proc sys run tmp var/lib var/log var/tmp old root home srv upper/up upper/work
 ln -s usr/bin bin; ln -s usr/sbin sbin; ln -s usr/lib lib
 if [ -e /usr/lib64 ]; then ln -s usr/lib64 lib64; fi
 # The machine's own /usr below, so that nothing is downloaded; what is installed here lies above.
@@ -31,8 +32,7 @@ for unit in getty@.service getty.target console-getty.service systemd-udevd.serv
   ln -s /dev/null "etc/systemd/system/$unit"
 done
 
-mount --bind "$work/lib" var/lib
-mount --bind "$work/in" in
+mount --bind "$lib" var/lib
 mount -t tmpfs -o mode=755 weir-dev dev
 for node in null zero full random urandom tty; do
   : > "dev/$node"

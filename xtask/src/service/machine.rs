@@ -47,15 +47,12 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Boots it. The error says what was missing.
-    pub(super) fn boot() -> Result<Machine, String> {
+    /// Boots it, with `lib` as its /var/lib. The error says what was missing.
+    pub(super) fn boot(lib: &Path) -> Result<Machine, String> {
         let name = format!("weir-service-{}", std::process::id());
         let folder = toolbox::target().join("xtask").join(&name);
         let settings = kernel_settings()?;
-        for part in ["lib", "in"] {
-            let path = folder.join(part);
-            fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let script = folder.join("boot.sh");
         fs::write(&script, include_str!("boot.sh")).map_err(|error| error.to_string())?;
         let group = groups_root()?.join(&name);
@@ -70,10 +67,11 @@ impl Machine {
         // The groups must be entered before their namespace is made.
         let words = "for group in \"$1\" \"$4\"; do echo $BASHPID > \"$group/cgroup.procs\" || exit 1; \
                      done; exec unshare --mount --pid --net --uts \
-                     --ipc --cgroup --fork --kill-child bash \"$2\" \"$3\"";
+                     --ipc --cgroup --fork --kill-child bash \"$2\" \"$3\" \"$5\"";
         let outer = Command::new("bash")
             .args(["-c", words, "boot"])
             .args([&group, &script, &folder, memory.as_ref().unwrap_or(&group)])
+            .arg(lib)
             .stdin(Stdio::null())
             .stderr(said)
             .spawn()

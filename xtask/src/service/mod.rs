@@ -68,7 +68,8 @@ type Proof = (&'static str, fn(&mut Rig) -> Result<String, String>);
 const PROOFS: &[Proof] = &[
     ("upgrade under load", proofs::upgrade),
     ("kill -9 under load", proofs::kill),
-    ("kill -9 without /dev/shm: messages are in a stored memfd", proofs::kill_without_shm),
+    ("kill -9 while the device takes nothing", proofs::kill_frozen),
+    ("the same without /dev/shm: messages are in a stored memfd", proofs::kill_without_shm),
     ("recovery's progress is the status, and extends the time for it", proofs::recovery),
     ("one frozen shard of two starves the watchdog", proofs::watchdog),
     ("SIGTERM drains and says what it did", proofs::drain),

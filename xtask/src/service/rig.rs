@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use super::GAP_MAX_MS;
 use super::machine::Machine;
+use crate::small_disk::SmallDisk;
 use crate::toolbox;
 
 /// Shard 0's port.
 pub(super) const PORT: u16 = 10911;
+/// A disk of its own, so that it can be frozen.
+const DISK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// The topic of the load.
 pub(super) const TOPIC: &str = "load";
 const DROP_IN: &str = "/etc/systemd/system/weir.service.d/proof.conf";
@@ -35,9 +38,10 @@ pub(super) struct Figures {
 
 /// The machine with weir installed.
 pub(super) struct Rig {
+    // First: what is mounted in it must go before the disk.
     pub(super) machine: Machine,
+    pub(super) disk: SmallDisk,
     pub(super) binary: PathBuf,
-    folder: PathBuf,
     loads: u32,
     figures: Figures,
     found: BTreeSet<String>,
@@ -60,13 +64,12 @@ pub(super) struct Seen {
 impl Rig {
     /// Boots the machine and installs what `systemd/` ships, as docs/service.md says.
     pub(super) fn install(binary: &Path) -> Result<Rig, String> {
-        let machine = Machine::boot()?;
-        let folder = toolbox::target().join(format!("xtask/service-keys-{}", std::process::id()));
-        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let disk = SmallDisk::new("service", DISK_BYTES)?;
+        let machine = Machine::boot(disk.mount())?;
         let rig = Rig {
             machine,
+            disk,
             binary: binary.to_owned(),
-            folder,
             loads: 0,
             figures: Figures::default(),
             found: BTreeSet::new(),
@@ -168,7 +171,7 @@ impl Rig {
     /// Starts producers at shard 0.
     pub(super) fn load(&mut self) -> Result<Load, String> {
         self.loads += 1;
-        let keys = self.folder.join(format!("keys-{}", self.loads));
+        let keys = self.disk.folder().join(format!("keys-{}", self.loads));
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = self.machine.in_network(&own);
         command.args(["service-load", "--topic", TOPIC, "--addr", &format!("127.0.0.1:{PORT}")]);
@@ -243,9 +246,10 @@ impl Rig {
 
     /// Ends the machine.
     pub(super) fn shut_down(self) -> Result<(), String> {
-        let Rig { machine, folder, .. } = self;
-        fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        machine.shut_down()
+        let Rig { machine, disk, .. } = self;
+        let outcome = machine.shut_down();
+        drop(disk);
+        outcome
     }
 }
 
