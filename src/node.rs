@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use weir_io::mailbox::{self, Receiver, Sender};
-use weir_io::service::{Service, StagingPlace, Store};
+use weir_io::service::{Given, StagingPlace, Store};
 use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 
 use crate::broker::{BrokerOptions, PressureLimits};
@@ -56,7 +56,7 @@ struct NamingPlan {
 /// `loaded` was read from: run-time changes are checked against them.
 pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     signal::block_termination();
-    let given = Service::take().map_err(|why| Stop::new(exit::CONFIG, why))?;
+    let given = Given::take().map_err(|why| Stop::new(exit::CONFIG, why))?;
     let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
@@ -68,7 +68,7 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
     let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));
-    let mut doors = Doors::sort(&config, shards, given.given, store)?;
+    let mut doors = Doors::sort(&config, shards, given.named, store)?;
     let plans = plan(&loaded, &data, shards, &memory, &mut doors)?;
     let log_bytes = plans.iter().map(|plan| folder_bytes(&plan.options.log.dir)).collect();
     let settings = settings(loaded, sources, &data, shards)?;

@@ -24,26 +24,26 @@ const STATUS_MAX: usize = 1000;
 
 /// What the manager gave this process at its start.
 #[derive(Debug, Default)]
-pub struct Service {
+pub struct Given {
     /// Descriptors with their names, in the manager's order, which means nothing.
-    pub given: Vec<(String, OwnedFd)>,
+    pub named: Vec<(String, OwnedFd)>,
     /// The manager ends the process when it is not told "alive" for this long.
     pub watchdog: Option<Duration>,
 }
 
-impl Service {
+impl Given {
     /// Takes what the environment names (`LISTEN_FDS`, `WATCHDOG_USEC`). Called once, first thing:
     /// the descriptors belong to the answer from then on. The error names the variable at fault.
-    pub fn take() -> Result<Service, String> {
+    pub fn take() -> Result<Given, String> {
         let listed = sd_notify::listen_fds_with_names().map_err(|error| format!("{error}"))?;
-        let given = listed
+        let named = listed
             .map(|(fd, name)| {
                 // SAFETY: the manager opened it for this process (LISTEN_PID says so) and nobody
                 // else here takes it: the caller calls once, before it opens anything.
                 (name, unsafe { OwnedFd::from_raw_fd(fd) })
             })
             .collect();
-        Ok(Service { given, watchdog: sd_notify::watchdog_enabled() })
+        Ok(Given { named, watchdog: sd_notify::watchdog_enabled() })
     }
 }
 

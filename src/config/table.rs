@@ -151,7 +151,8 @@ knobs! {
     "Start and stop" {
         /// SIGTERM: requests that were taken are answered for at most this long before the log is
         /// closed; a second SIGTERM ends the process at once. A weir key.
-        shutdownDrainMillis => shutdown_drain_ms: Kind::Number { low: 0, high: 600_000, unit: "ms" },
+        shutdownDrainMillis => shutdown_drain_ms:
+            Kind::Number { low: 0, high: 600_000, unit: "ms" },
             default "5000", as u64_of -> u64;
     }
     "Watching" {

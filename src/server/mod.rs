@@ -2,9 +2,9 @@
 //!
 //! `turn` is the loop; `receive` turns bytes into frames, `dispatch` frames into handled calls,
 //! `handlers` has one file per request code, `deferred` writes the answers that come later,
-//! `drain` finishes what was taken, `changes` and `mail` speak with the other cores, `question` with
-//! the control plane, `naming` is the name server's desk, `backlog` bounds what peers can make a
-//! shard hold.
+//! `drain` finishes what was taken, `changes` and `mail` speak with the other cores, `question`
+//! with the control plane, `naming` is the name server's desk, `backlog` bounds what peers can make
+//! a shard hold.
 
 mod backlog;
 mod changes;

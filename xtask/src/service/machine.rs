@@ -12,6 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::toolbox;
 
+/// Enters the groups given as $1 and $4, then makes the namespaces.
+const ENTER: &str = "for group in \"$1\" \"$4\"; do
+  echo $BASHPID > \"$group/cgroup.procs\" || exit 1
+done
+exec unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child \\
+  bash \"$2\" \"$3\" \"$5\"";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Nanoseconds tick, and pids, files and memory in use move by themselves.
 const MOVING: &[&str] = &[
@@ -65,11 +71,8 @@ impl Machine {
             fs::create_dir(memory).map_err(|error| format!("{}: {error}", memory.display()))?;
         }
         // The groups must be entered before their namespace is made.
-        let words = "for group in \"$1\" \"$4\"; do echo $BASHPID > \"$group/cgroup.procs\" || exit 1; \
-                     done; exec unshare --mount --pid --net --uts \
-                     --ipc --cgroup --fork --kill-child bash \"$2\" \"$3\" \"$5\"";
         let outer = Command::new("bash")
-            .args(["-c", words, "boot"])
+            .args(["-c", ENTER, "boot"])
             .args([&group, &script, &folder, memory.as_ref().unwrap_or(&group)])
             .arg(lib)
             .stdin(Stdio::null())

@@ -5,7 +5,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use super::EXPOSURE_MAX;
+use super::check::EXPOSURE_MAX;
 use super::rig::{Rig, TOPIC, freeze, thread};
 use crate::toolbox;
 
@@ -210,6 +210,17 @@ pub(super) fn kill_without_shm(rig: &mut Rig) -> Said {
     rig.say(&["systemctl", "start", "weir.service"])?;
     stored(rig, "8")?;
     Ok(format!("{bytes} bytes came back, gap {gap} ms; without a store it says so"))
+}
+
+/// A user that exists while the service runs, with data of its own.
+pub(super) fn dynamic_user(rig: &mut Rig) -> Said {
+    let drop_in = "User=\nGroup=\nDynamicUser=yes\nStateDirectory=\nStateDirectory=dynamic\n\
+                   ExecStart=\nExecStart=/usr/bin/weir serve --config /etc/weir/weir.toml --data \
+                   /var/lib/dynamic";
+    let (gap, bytes) = kill_while_frozen(rig, drop_in)?;
+    rig.drop_in("")?;
+    rig.say(&["systemctl", "restart", "weir.service"])?;
+    Ok(format!("{bytes} bytes came back, gap {gap} ms"))
 }
 
 /// A start that takes longer than its time limit is given more for as long as it gets on.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::GAP_MAX_MS;
+use super::check::GAP_MAX_MS;
 use super::machine::Machine;
 use crate::small_disk::SmallDisk;
 use crate::toolbox;
