@@ -183,8 +183,8 @@ fn option(fd: &OwnedFd, name: i32) -> Result<i32, Errno> {
 /// Where a driver's staging memory lives beyond the process, beside its file: a store's place.
 #[derive(Debug)]
 pub struct StagingPlace {
-    /// The store.
-    pub store: Store,
+    /// The store, when it takes more; what is left in it is used either way.
+    pub store: Option<Store>,
     /// Name of the place.
     pub name: String,
     /// What an earlier process left there.

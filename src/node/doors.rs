@@ -104,10 +104,11 @@ impl Doors {
         Some(Door { given, name, addr, store: self.store })
     }
 
-    /// The place of a shard's staging memory, when the manager keeps descriptors.
+    /// The place of a shard's staging memory, when the manager keeps descriptors or kept this one.
     pub(super) fn staging(&mut self, name: &str) -> Option<StagingPlace> {
-        let left = self.staging.remove(name);
-        self.store.map(|store| StagingPlace { store, name: name.to_owned(), left })
+        let (left, store) = (self.staging.remove(name), self.store);
+        let any = left.is_some() || store.is_some();
+        any.then(|| StagingPlace { store, name: name.to_owned(), left })
     }
 
     /// A socket of a socket unit: one with a name of ours, at the port that it should have.
@@ -251,6 +252,8 @@ mod tests {
         assert!(doors.door("broker-0").unwrap().take_given().is_some());
         assert!(doors.door(NAMING).unwrap().take_given().is_none());
         assert!(TcpListener::bind(addr).is_ok(), "nobody holds it any more");
-        assert!(doors.staging("weir-0123-0").is_none(), "without a store there is no place");
+        let place = doors.staging("weir-0123-0").unwrap();
+        assert!(place.left.is_some(), "what was kept is never dropped for want of a store");
+        assert!(doors.staging("weir-0123-1").is_none(), "without a store there is no place");
     }
 }

@@ -71,7 +71,9 @@ pub(super) fn remove(
     check_name(name)?;
     if let Some(place) = place {
         place.left = None;
-        place.store.forget(&place.name);
+        if let Some(store) = place.store {
+            store.forget(&place.name);
+        }
     }
     match fs::remove_file(dir.join(name)) {
         Err(error) if !is_away(&error) => Err(error.into()),
@@ -90,10 +92,11 @@ fn keep(place: &mut StagingPlace, file: File) -> bool {
     if place.left.as_ref().is_some_and(|left| same(left, &file)) {
         return true;
     }
+    let Some(store) = place.store else { return false };
     if place.left.take().is_some() {
-        place.store.forget(&place.name);
+        store.forget(&place.name);
     }
-    let kept = place.store.keep(&place.name, file.as_fd());
+    let kept = store.keep(&place.name, file.as_fd());
     place.left = Some(file);
     kept
 }

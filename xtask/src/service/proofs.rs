@@ -83,7 +83,7 @@ pub(super) fn restarts(rig: &mut Rig, rounds: u32) -> Said {
     let load = rig.load()?;
     let mut slowest = Duration::ZERO;
     for _ in 0..rounds {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(200));
         let began = Instant::now();
         rig.say(&["systemctl", "restart", "weir.service"])?;
         slowest = slowest.max(began.elapsed());
@@ -168,7 +168,7 @@ fn kill_while_frozen(rig: &mut Rig, drop_in: &str) -> Result<(u64, String), Stri
     killed?;
     back_again(rig, before)?;
     std::thread::sleep(Duration::from_millis(300));
-    let seen = rig.end_load(load, 1)?;
+    let seen = rig.end_frozen_load(load)?;
     let said = rig.journal(&mark)?;
     let bytes = said.lines().find_map(|line| {
         let (front, _) = line.split_once(" bytes written back from staging memory")?;
