@@ -3,16 +3,22 @@
 //! The ready line, signals and the end of the shards are the node's business.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use weir_io::service;
 
 use super::args::Serve;
 use super::output::Output;
 use super::{config, hello};
 use crate::exit::Stop;
 
+/// A start that fails within this time ends only after as much again, when it is a service.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// Runs until the node stops.
 pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
     let read = config::read(args);
-    let (loaded, sources) = read.inspect_err(|stop| weir_io::service::status(&stop.line))?;
+    let (loaded, sources) = read.inspect_err(|stop| service::status(&stop.line))?;
     for notice in loaded.notices() {
         out.notice(&notice);
     }
@@ -24,9 +30,15 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
         };
         hello::start(SocketAddr::new(host, port).to_string(), out.is_json());
     }
+    let began = Instant::now();
     let ended = crate::node::serve(loaded, sources);
     if let Err(stop) = &ended {
-        weir_io::service::status(&stop.line);
+        service::status(&stop.line);
+        // The unit starts a crashed broker again at once. What the machine lacks is not there the
+        // next moment, and lines and starts without end would only hide it.
+        if service::is_managed() && began.elapsed() < PAUSE {
+            std::thread::sleep(PAUSE);
+        }
     }
     ended
 }
