@@ -91,6 +91,11 @@ impl Arena {
         self.total as usize * INDEX_CHUNK
     }
 
+    /// Frames there are.
+    pub(super) fn frames(&self) -> usize {
+        self.total as usize
+    }
+
     /// Frames that are free or can be made so.
     pub(super) fn takeable(&self) -> usize {
         (self.total - self.used + self.clean) as usize
@@ -101,10 +106,11 @@ impl Arena {
         self.used >= self.soft
     }
 
-    /// Whether growing tails should be closed, because written chunks alone do not free enough.
+    /// Whether growing tails should be closed: what is not on disk yet fills most of the arena,
+    /// so that evicting what is does not free enough.
     pub(super) fn above_high(&self) -> bool {
         let half = self.soft + (self.total - self.soft) / 2;
-        self.used >= half.min((self.total - self.total / 8).saturating_sub(1))
+        self.used - self.clean >= half.min((self.total - self.total / 8).saturating_sub(1))
     }
 
     /// Takes the lowest free frame, or `None` when all are in use.

@@ -13,6 +13,11 @@ use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES};
 /// Sealed chunks looked at for one that may be written.
 const SEALED_LOOK: usize = 64;
 
+/// Growing chunks closed ahead of the writes that make room of them.
+const CLOSED_AHEAD: usize = 256;
+/// Growing chunks looked at for one that is idle.
+const IDLE_LOOK: usize = 8;
+
 /// Why a chunk that was read could not be taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadFault {
@@ -27,6 +32,7 @@ impl Queues {
     /// records below `durable`. It counts as in flight until [`Queues::written`] or
     /// [`Queues::not_written`]. `None`: nothing to write now.
     pub fn dirty(&mut self, durable: u64) -> Option<(ChunkRef, &[u8])> {
+        self.close_idle(durable);
         let (id, index) = self.next_sealed(durable)?;
         let slot = self.slots.take()?;
         self.sealed.pop_front();
@@ -134,17 +140,34 @@ impl Queues {
         if self.arena.above_soft() {
             self.evict();
         }
-        if self.arena.above_high() {
-            // Written chunks alone do not make room: close an idle tail so that it is written.
-            if let Some(victim) = self.arena.open_victim() {
-                let (owner, _) = self.arena.owner(victim);
-                if owner != id {
-                    self.seal_tail(owner);
-                }
-            }
-        }
         let limit_bytes = self.arena.total_bytes();
         self.arena.take(id, first_offset, state).ok_or(IndexFull { limit_bytes })
+    }
+
+    /// Whether growing and unwritten chunks fill so much of the arena that waiting for the next
+    /// timed flush would cost sends.
+    pub fn is_tight(&self) -> bool {
+        self.arena.above_high()
+    }
+
+    /// Closes growing chunks nobody appended to lately, when those and the unwritten ones fill
+    /// the arena. Only chunks that can be written at once, and few at a time: closing one that
+    /// still grows buys no room, it makes the next message take a whole chunk for itself.
+    fn close_idle(&mut self, durable: u64) {
+        let mut looks = IDLE_LOOK;
+        let ahead = CLOSED_AHEAD.min(self.arena.frames() / 8).max(1);
+        while looks > 0
+            && self.arena.above_high()
+            && self.sealed.len() + self.writing.len() < ahead
+        {
+            let Some(victim) = self.arena.open_victim() else { return };
+            let (owner, _) = self.arena.owner(victim);
+            if self.queues[owner.0 as usize].last_end <= durable {
+                self.seal_tail(owner);
+            } else {
+                looks -= 1;
+            }
+        }
     }
 
     /// Closes the open chunk of a queue, if it has one, and puts it in line to be written.

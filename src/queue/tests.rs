@@ -308,6 +308,40 @@ fn more_queues_than_frames_work_because_idle_tails_are_closed_early() {
 }
 
 #[test]
+fn busy_queues_keep_whole_chunks_while_idle_ones_and_a_slow_flush_fill_the_arena() {
+    let mut queues = Queues::new(arena(256, 64));
+    let mut disk = Disk::default();
+    let ids: Vec<_> = (0..250).map(|n| queues.create(n).unwrap()).collect();
+    let mut position = 0;
+    let mut put = |queues: &mut Queues, id| {
+        queues.append(id, entry(position)).map(|_| position += 10).map(|()| position)
+    };
+    for id in &ids {
+        while put(&mut queues, *id).is_err() {
+            disk.write(&mut queues, u64::MAX, 8);
+        }
+    }
+    // Four of them go on; what they append is durable only after a while, all at once.
+    let (mut durable, mut taken, mut refused) = (u64::MAX, 0u64, 0);
+    for round in 0..50_000usize {
+        match put(&mut queues, ids[round % 4]) {
+            Ok(end) => {
+                taken += 1;
+                durable = if round % 4096 == 0 { end } else { durable.min(end - 10) };
+            }
+            Err(IndexFull { .. }) => refused += 1,
+        }
+        if round % 16 == 0 {
+            disk.write(&mut queues, durable, 8);
+        }
+        queues.arena.invariants();
+    }
+    assert_eq!(refused, 0, "{taken} taken");
+    let chunks: usize = ids[..4].iter().map(|id| queues.queue(*id).chunks.len()).sum();
+    assert!(chunks as u64 <= taken / PER_CHUNK * 11 / 10 + 8, "{chunks} chunks for {taken}");
+}
+
+#[test]
 fn a_chunk_is_written_only_when_all_its_records_are_durable() {
     let mut queues = Queues::new(arena(4, 4));
     let id = queues.create(1).unwrap();

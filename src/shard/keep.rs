@@ -13,7 +13,7 @@ use super::tuning::DiskUse;
 use super::voice::Voice;
 use crate::base::limits::{EXPIRY_SCAN_MS, LOG_RESERVE};
 use crate::broker::{Effect, Meta, ParkId, SnapshotCursor};
-use crate::commitlog::Retention;
+use crate::commitlog::{Retention, Watermarks};
 use crate::queue::ChunkRef;
 
 /// A checkpoint is due after this much log.
@@ -160,7 +160,11 @@ impl Shard {
     /// Bounded background work of every turn.
     pub(super) fn background(&mut self, driver: &mut Driver) {
         self.write_gathered(driver);
-        let durable = self.log.watermarks().durable;
+        let Watermarks { appended, durable, .. } = self.log.watermarks();
+        if self.broker.queues.is_tight() {
+            // Chunks are written when their records are durable: not in half a second, now.
+            self.log.want_durable(appended);
+        }
         self.index_writer.gather(driver, &mut self.broker.queues, durable, self.now_ns);
         self.trim_some(driver);
         let keep_from = &mut self.keeper.keep_from;
