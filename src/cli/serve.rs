@@ -10,10 +10,13 @@ use weir_io::service;
 use super::args::Serve;
 use super::output::Output;
 use super::{config, hello};
-use crate::exit::Stop;
+use crate::exit::{self, Stop};
 
 /// A start that fails within this time ends only after as much again, when it is a service.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// The codes after which the unit starts it again, and nothing was waited for.
+const AGAIN: [u8; 4] = [exit::DATA_UNUSABLE, exit::DISK_FULL, exit::DISK_FAILED, exit::CALL];
 
 /// Runs until the node stops.
 pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
@@ -36,7 +39,8 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
         service::status(&stop.line);
         // The unit starts a crashed broker again at once. What the machine lacks is not there the
         // next moment, and lines and starts without end would only hide it.
-        if service::is_managed() && began.elapsed() < PAUSE {
+        let again = AGAIN.contains(&stop.exit_code);
+        if again && service::is_managed() && began.elapsed() < PAUSE {
             std::thread::sleep(PAUSE);
         }
     }

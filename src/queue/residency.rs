@@ -156,9 +156,7 @@ impl Queues {
     fn close_idle(&mut self, durable: u64) {
         let mut looks = IDLE_LOOK;
         let ahead = CLOSED_AHEAD.min(self.arena.frames() / 8).max(1);
-        while looks > 0
-            && self.arena.above_high()
-            && self.sealed.len() + self.writing.len() < ahead
+        while looks > 0 && self.arena.above_high() && self.sealed.len() + self.writing.len() < ahead
         {
             let Some(victim) = self.arena.open_victim() else { return };
             let (owner, _) = self.arena.owner(victim);

@@ -242,8 +242,9 @@ impl Rig {
         self.say(&all)
     }
 
-    /// Ends a load over a stop of the service: its connections must have been refused meanwhile, or
-    /// the load sees no refusals. Nothing else of it counts but that what was acknowledged is there.
+    /// Ends a load over a stop of the service: its connections must have been refused meanwhile,
+    /// or the load sees no refusals. Nothing else of it counts but that what was acknowledged is
+    /// there.
     pub(super) fn end_refused_load(&mut self, load: Load) -> Result<(), String> {
         let Load { mut child, keys } = load;
         drop(child.stdin.take());
