@@ -1,17 +1,23 @@
 //! The process: one pinned thread per shard, and this one to start, say ready and end them.
 //!
 //! It decides what belongs to the box and not to a shard: how many shards the data directory has,
-//! which core each gets, which addresses are listened on and advertised, when the process ends.
+//! which core each gets, which addresses are listened on and advertised. `doors` are the sockets,
+//! `life` hears the shards and ends them, `watch` is the watchdog's rule.
 //! Never: a message; a lock that a shard takes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod name_server;
+mod registrar;
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use weir_io::mailbox::{self, Receiver, Sender};
+use weir_io::service::{Given, StagingPlace, Store};
 use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 
+use self::registrar::{Registrar, Ring, ShardAddress};
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
@@ -23,7 +29,13 @@ use crate::server::{
 };
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
 
+mod doors;
+mod life;
 mod pair;
+mod watch;
+
+use doors::{Door, Doors};
+use life::{Life, Outcome, Word};
 
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,35 +45,32 @@ struct Plan {
     index: u16,
     core: Option<usize>,
     options: ShardOptions,
-    listen: Vec<SocketAddr>,
+    doors: Vec<Door>,
     /// Where the other half of the pair connects to.
-    peers: Option<SocketAddr>,
+    peers: Option<Door>,
     naming: Option<NamingPlan>,
+    staging: Option<StagingPlace>,
     /// Every configuration key and its value.
     texts: Vec<(&'static str, String)>,
     stall_log_ms: u64,
     bounds: Bounds,
+    /// Rung for name servers outside.
+    ring: Option<Ring>,
+    /// It has served before: its role changed, and clients wait.
+    opened: bool,
 }
 
 /// What the first shard needs to be the name server too.
 struct NamingPlan {
-    listen: SocketAddr,
-    /// Taken when the shard is opened first.
-    desk: Option<NamingDesk>,
-}
-
-/// What a shard's thread says back.
-enum Word {
-    /// It serves; this is one line about its recovery.
-    Ready(u16, String),
-    /// It ended.
-    Ended(Result<(), Stop>),
+    door: Door,
+    desk: NamingDesk,
 }
 
 /// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout. `sources` are what
 /// `loaded` was read from: run-time changes are checked against them.
 pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     signal::block_termination();
+    let given = Given::take().map_err(|why| Stop::new(exit::CONFIG, why))?;
     let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
@@ -72,9 +81,13 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
-    let plans = plan(&loaded, &data, shards, &memory)?;
+    let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));
+    let mut doors = Doors::sort(&config, shards, given.named, store)?;
+    let mut plans = plan(&loaded, &data, shards, &memory, &mut doors)?;
+    let rung = rings(&config, &mut plans);
+    let log_bytes = plans.iter().map(|plan| folder_bytes(&plan.options.log.dir)).collect();
     let settings = settings(loaded, sources, &data, shards)?;
-    let control = Control::bind(&config, PATIENCE)?.map(|c| c.with_settings(settings));
+    let control = control(&config, &mut doors)?.map(|c| c.with_settings(settings));
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
     let control = control.map(|control| control.start(&boxes)).transpose()?;
     let (words, heard) = mpsc::channel();
@@ -82,7 +95,12 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     for (plan, inbox) in plans.into_iter().zip(inboxes) {
         threads.push(start(plan, inbox, boxes.clone(), words.clone())?);
     }
-    let outcome = supervise(&config, &heard, shards);
+    let watchdog = given.watchdog;
+    let life = Life { config: &config, boxes: &boxes, heard: &heard, words, log_bytes, watchdog };
+    let outcome = match life.live(|| register(&config, &boxes, rung)) {
+        Outcome::Now(outcome) => return outcome,
+        Outcome::Over(outcome) => outcome,
+    };
     for letterbox in &boxes {
         let _ = letterbox.send(Letter::Stop);
     }
@@ -95,6 +113,55 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
         _ => None,
     });
     outcome.and(failed.map_or(Ok(()), Err))
+}
+
+/// Gives every shard the ring for name servers outside, if there are any to be told.
+fn rings(config: &Config, plans: &mut [Plan]) -> Option<mpsc::Receiver<()>> {
+    if config.namesrv_addr.is_empty() {
+        return None;
+    }
+    let (ring, rung) = registrar::ring();
+    plans.iter_mut().for_each(|plan| plan.ring = Some(ring.clone()));
+    Some(rung)
+}
+
+/// Registers the shards with the name servers outside until the handle is dropped.
+fn register(
+    config: &Config,
+    boxes: &[Sender<Letter>],
+    rung: Option<mpsc::Receiver<()>>,
+) -> Result<Option<Registrar>, Stop> {
+    let Some(rung) = rung else { return Ok(None) };
+    let address = advertised(config)?;
+    let at = |shard: u16| {
+        let port = config.shard_port(shard);
+        let ha_addr = format!("{address}:{}", config.shard_ha_port(shard).unwrap_or(port + 1));
+        ShardAddress { addr: format!("{address}:{port}"), ha_addr }
+    };
+    let shards = (0..boxes.len() as u16).map(at).collect();
+    let period = Duration::from_millis(config.register_name_server_period_ms);
+    let started = Registrar::start(&config.namesrv_addr, shards, boxes, rung, period);
+    let failed = |e| Stop::new(exit::CALL, format!("cannot start a thread for name servers: {e}"));
+    started.map(Some).map_err(failed)
+}
+
+/// The control port: given by the service manager, or bound here and given to it.
+fn control(config: &Config, doors: &mut Doors) -> Result<Option<Control>, Stop> {
+    let Some(mut door) = doors.door(doors::CONTROL) else { return Ok(None) };
+    if let Some(given) = door.take_given() {
+        return Ok(Some(Control::on(given, config)));
+    }
+    let bound = Control::bind(config, PATIENCE)?;
+    if let Some(control) = &bound {
+        door.keep(control);
+    }
+    Ok(bound)
+}
+
+/// Bytes of the files in a folder; 0 when it is not there.
+fn folder_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
 }
 
 /// Divides the memory, and says how.
@@ -122,41 +189,11 @@ fn start(
         .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
 }
 
-/// Waits until all serve, says so, and waits for the end.
-fn supervise(config: &Config, heard: &mpsc::Receiver<Word>, shards: u16) -> Result<(), Stop> {
-    for _ in 0..shards {
-        match heard.recv() {
-            Ok(Word::Ready(index, line)) => eprintln!("recovered shard-{index}: {line}"),
-            Ok(Word::Ended(Err(stop))) => return Err(stop),
-            Ok(Word::Ended(Ok(()))) | Err(_) => {
-                return Err(Stop::new(exit::DISK_FAILED, "a shard ended"));
-            }
-        }
-    }
-    let last = config.shard_port(shards - 1);
-    let control = match config.control_port() {
-        0 => String::new(),
-        port => format!(", control {}", SocketAddr::new(config.control_bind, port)),
-    };
-    println!(
-        "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}{control}, data in {}",
-        config.bind,
-        config.namesrv_listen_port,
-        config.listen_port,
-        config.store_path_root_dir.display()
-    );
-    let (signals, caught) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = signals.send(signal::wait_for_termination());
-    });
-    loop {
-        if caught.recv_timeout(Duration::from_millis(100)).is_ok() {
-            return Ok(());
-        }
-        if let Ok(Word::Ended(ended)) = heard.try_recv() {
-            return ended.and(Err(Stop::new(exit::DISK_FAILED, "a shard ended by itself")));
-        }
-    }
+/// What a shard listens on, kept open while its role changes.
+struct Listening {
+    /// With whether it is the name server's.
+    doors: Vec<(TcpListener, bool)>,
+    peers: Option<TcpListener>,
 }
 
 /// One shard's life, on its own thread. A change of its role opens it anew.
@@ -171,11 +208,37 @@ fn run_shard(
         let _ = cpu::pin(core);
     }
     let mut post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
-    let mut desk = plan.naming.as_mut().and_then(|naming| naming.desk.take());
-    let mut first = true;
+    let mut desk = None;
+    let mut doors: Vec<(Door, bool)> =
+        std::mem::take(&mut plan.doors).into_iter().map(|door| (door, false)).collect();
+    if let Some(naming) = plan.naming.take() {
+        doors.push((naming.door, true));
+        desk = Some(naming.desk);
+    }
+    let (mut doors, mut listening) = (Some(doors), None);
     loop {
-        let (mut server, report) = open_shard(&plan, desk, post)?;
-        if std::mem::take(&mut first) {
+        let mut driver = open_driver(&mut plan, &post)?;
+        let mut folded = |bytes| {
+            let _ = words.send(Word::Folding(plan.index, bytes));
+        };
+        let options = plan.options.clone();
+        let opened = Shard::open_watched(&mut driver, options, &mut folded);
+        let (shard, report) = opened.map_err(stop_of)?;
+        // The ports are opened when the log is: a wrong data directory never takes connections.
+        let first = doors.take();
+        if let Some(doors) = first {
+            listening = Some(listen(doors, plan.peers.take())?);
+        }
+        let mut server = Server::new(driver, shard, desk, post);
+        fit_out(&mut server, &plan, listening.as_ref())?;
+        if listening.is_some() && plan.opened {
+            server.open_doors();
+        }
+        // The first turn tells the name server of this shard's topics: then the route is whole.
+        server
+            .turn()
+            .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
+        if !std::mem::replace(&mut plan.opened, true) {
             let _ = words.send(Word::Ready(plan.index, report));
         }
         let ended = server
@@ -188,51 +251,57 @@ fn run_shard(
     }
 }
 
-/// Opens a shard and what it listens on.
-fn open_shard(
-    plan: &Plan,
-    desk: Option<NamingDesk>,
-    post: PostOffice,
-) -> Result<(Server, String), Stop> {
-    let uring =
+/// A ring for a shard, whose bell is the mailbox's.
+fn open_driver(plan: &mut Plan, post: &PostOffice) -> Result<Driver, Stop> {
+    let mut uring =
         Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
-    let mut driver = Driver::Uring(Box::new(uring));
+    if let Some(place) = plan.staging.take() {
+        plan.staging = Some(StagingPlace { left: None, name: place.name.clone(), ..place });
+        uring.set_staging_place(place);
+    }
+    let driver = Driver::Uring(Box::new(uring));
     post.inbox.attach(driver.bell());
-    let (shard, report) = Shard::open(&mut driver, plan.options.clone()).map_err(stop_of)?;
-    let mut listeners = Vec::new();
-    for addr in &plan.listen {
-        listeners.push((listen(&mut driver, *addr)?, false));
-    }
-    if let Some(naming) = &plan.naming {
-        listeners.push((listen(&mut driver, naming.listen)?, true));
-    }
-    let peers = plan.peers.map(|addr| listen(&mut driver, addr)).transpose()?;
-    let mut server = Server::new(driver, shard, desk, post);
-    server.set_config_texts(plan.texts.clone());
-    server.set_stall_limit_ms(plan.stall_log_ms);
-    server.set_bounds(plan.bounds);
-    for (listener, naming) in listeners {
-        server.serve(listener, naming);
-    }
-    if let Some(peers) = peers {
-        server.serve_peers(peers);
-    }
-    // The first turn tells the name server of this shard's topics: then the route is whole.
-    server
-        .turn()
-        .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
-    Ok((server, report))
+    Ok(driver)
 }
 
-fn listen(driver: &mut Driver, addr: SocketAddr) -> Result<weir_io::Listener, Stop> {
-    let listening = driver.listen(addr, PATIENCE).map_err(|errno| {
-        let line = format!(
-            "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
-             (listenPort, namesrvListenPort, bind)"
-        );
-        Stop::new(exit::BIND, line)
-    })?;
-    Ok(listening.0)
+/// Tells a server what the plan says, and gives it its listeners.
+fn fit_out(server: &mut Server, plan: &Plan, listening: Option<&Listening>) -> Result<(), Stop> {
+    server.set_config_texts(plan.texts.clone());
+    server.set_stall_limit_ms(plan.stall_log_ms);
+    if let Some(ring) = &plan.ring {
+        server.set_ring(ring.clone());
+    }
+    server.set_bounds(plan.bounds);
+    let Some(listening) = listening else { return Ok(()) };
+    let failed = |errno| Stop::new(exit::BIND, format!("a listener cannot be served: {errno}"));
+    for (listener, naming) in &listening.doors {
+        let own = listener.try_clone().map_err(|error| failed(error.into()))?;
+        server.listen_later(own, *naming).map_err(failed)?;
+    }
+    if let Some(peers) = &listening.peers {
+        let own = peers.try_clone().map_err(|error| failed(error.into()))?;
+        server.listen_for_peers(own).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Opens what a shard listens on.
+fn listen(doors: Vec<(Door, bool)>, peers: Option<Door>) -> Result<Listening, Stop> {
+    let open = |door: Door| {
+        let addr = door.addr;
+        door.open(PATIENCE).map_err(|errno| {
+            let line = format!(
+                "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
+                 (listenPort, namesrvListenPort, haListenPort, bind)"
+            );
+            Stop::new(exit::BIND, line)
+        })
+    };
+    let mut opened = Vec::new();
+    for (door, naming) in doors {
+        opened.push((open(door)?, naming));
+    }
+    Ok(Listening { doors: opened, peers: peers.map(open).transpose()? })
 }
 
 fn stop_of(fault: OpenFault) -> Stop {
@@ -245,12 +314,13 @@ fn stop_of(fault: OpenFault) -> Stop {
     Stop::new(code, fault.to_string())
 }
 
-/// How many shards the data directory has, or gets.
-fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
+/// How many shards the data directory has, or gets. The error is that the configuration asks for
+/// another number, with the remedy.
+pub(crate) fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     let found = (0..).take_while(|index| shard_dir(data, *index).is_dir()).count() as u16;
     match (found, config.shards) {
         (0, Some(asked)) => Ok(asked),
-        (0, None) => Ok(Config::default_shards(cpu::allowed().len())),
+        (0, None) => Ok(Config::default_shards(usable_cores())),
         (found, None) => Ok(found),
         (found, Some(asked)) if asked == found => Ok(found),
         (found, Some(asked)) => {
@@ -265,12 +335,31 @@ fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     }
 }
 
+/// The core of each shard, by its number, out of those that may be used. The first one stays free
+/// for control, interrupts and neighbours when there are more than shards.
+pub(crate) fn shard_cores(cores: &[usize], shards: u16) -> Vec<usize> {
+    let spare = usize::from(cores.len() > usize::from(shards));
+    let core = |index: u16| cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
+    (0..shards).filter_map(core).collect()
+}
+
+/// Cores that may be used, and not more than the group's share of processor time fills.
+pub fn usable_cores() -> usize {
+    cpu::allowed().len().min(group::cpu_limit().unwrap_or(usize::MAX))
+}
+
 fn shard_dir(data: &Path, index: u16) -> PathBuf {
     data.join(format!("shard-{index}"))
 }
 
 /// What every shard is told.
-fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Result<Vec<Plan>, Stop> {
+fn plan(
+    loaded: &Loaded,
+    data: &Path,
+    shards: u16,
+    memory: &MemoryPlan,
+    doors: &mut Doors,
+) -> Result<Vec<Plan>, Stop> {
     let config = &loaded.config;
     let address = advertised(config)?;
     let host = cpu::host_name();
@@ -278,9 +367,7 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
     let disk_bytes = probe::disk_bytes(data)
         .map_err(|e| Stop::new(exit::DATA_UNUSABLE, format!("cannot ask for disk space: {e}")))?;
     let segment_bytes = config.segment_size(disk_bytes);
-    // The first core stays free for control, interrupts and neighbours when there is more than
-    // one for each shard.
-    let spare = usize::from(cores.len() > usize::from(shards));
+    let shard_cores = shard_cores(&cores, shards);
     let own: Vec<OwnShard> = (0..shards)
         .map(|index| OwnShard {
             broker_name: config.shard_name(&host, index),
@@ -294,18 +381,16 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
         .map(|index| {
             let port = config.shard_port(index);
             let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
-            let mut listen = vec![SocketAddr::new(config.bind, port)];
-            listen.extend(config.shard_vip_port(index).map(|p| SocketAddr::new(config.bind, p)));
-            let naming = desk.take().map(|desk| NamingPlan {
-                listen: SocketAddr::new(config.bind, config.namesrv_listen_port),
-                desk: Some(desk),
-            });
-            let name = config.shard_name(&host, index);
-            let peers = config.shard_ha_port(index).map(|port| SocketAddr::new(config.bind, port));
-            let core = cores.get((usize::from(index) + spare) % cores.len().max(1)).copied();
+            let naming = desk
+                .take()
+                .and_then(|desk| Some(NamingPlan { door: doors.door(doors::NAMING)?, desk }));
+            let names = [doors::broker(index), doors::vip(index)];
+            let own_doors = names.iter().filter_map(|name| doors.door(name)).collect();
+            let core = shard_cores.get(usize::from(index)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
+            let name = config.shard_name(&host, index);
             options.replica = pair::options(config, &name, (index, shards), primary)?;
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
@@ -313,9 +398,21 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
             };
             let stall_log_ms = config.stall_log_ms;
             let texts = loaded.texts();
-            let part =
-                Plan { index, core, options, listen, peers, naming, texts, stall_log_ms, bounds };
-            Ok(part)
+            let staging = doors.staging(&options.log.staging_name);
+            Ok(Plan {
+                index,
+                core,
+                options,
+                doors: own_doors,
+                peers: doors.door(&doors::peers(index)),
+                naming,
+                staging,
+                stall_log_ms,
+                texts,
+                bounds,
+                ring: None,
+                opened: false,
+            })
         })
         .collect()
 }
@@ -437,8 +534,9 @@ fn broker_options(
 /// the smallest box weir is made for (8 GiB) that is this much.
 const YOUNG_BYTES: u64 = 3 * 1024 * 1024 * 1024;
 
-/// The address that clients are told: `brokerIP1`, else the one listened on.
-fn advertised(config: &Config) -> Result<String, Stop> {
+/// The address that clients are told: `brokerIP1`, else the one listened on. The error is that the
+/// host has none to tell.
+pub(crate) fn advertised(config: &Config) -> Result<String, Stop> {
     if let Some(address) = &config.broker_ip1 {
         return Ok(address.clone());
     }

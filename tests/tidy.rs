@@ -14,8 +14,11 @@ fn no_rule_of_the_house_is_broken() {
 
 #[test]
 fn the_generated_pages_say_what_the_code_says() {
-    let pages =
-        [("docs/config.md", weir::config::reference()), ("docs/cli.md", weir::cli::manual())];
+    let pages = [
+        ("docs/config.md", weir::config::reference()),
+        ("docs/cli.md", weir::cli::manual()),
+        ("docs/tuning.md", weir::cli::tuning_page()),
+    ];
     for (path, text) in pages {
         let path: &Path = &xtask::toolbox::root().join(path);
         if std::env::var_os(xtask::docs::WRITE).is_some() {

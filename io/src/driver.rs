@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::buf::{Buf, Chunk, Slice};
+use crate::chore::{self, Chore};
 use crate::region::Region;
 #[cfg(feature = "sim")]
 use crate::sim::Sim;
@@ -127,6 +128,14 @@ pub enum Event {
         /// Outcome.
         result: Result<(), Errno>,
     },
+    /// A chore has ended.
+    Chored {
+        /// The submitter's token.
+        token: Token,
+        /// The file that [`crate::chore::Chore::Make`] made, or the error of the first call that
+        /// failed.
+        result: Result<Option<File>, Errno>,
+    },
     /// A connection arrived on a listener (repeats; re-armed by the driver).
     Accepted {
         /// The listener's token.
@@ -191,7 +200,8 @@ impl Event {
             | Event::Received { token, .. }
             | Event::ReceiveEnded { token, .. }
             | Event::Filled { token, .. }
-            | Event::Sent { token, .. } => Some(*token),
+            | Event::Sent { token, .. }
+            | Event::Chored { token, .. } => Some(*token),
             Event::Woken => None,
         }
     }
@@ -306,6 +316,25 @@ impl Driver {
 
 /// Asynchronous file operations.
 impl Driver {
+    /// Has file work done that may wait for the file system, beside the loop.
+    pub fn chore(&mut self, chore: Chore, token: Token) {
+        match self {
+            Driver::Uring(driver) => driver.chore(chore, token),
+            #[cfg(feature = "sim")]
+            Driver::Sim(_) => {
+                let result = self.chore_now(chore);
+                if let Driver::Sim(driver) = self {
+                    driver.chored(token, result);
+                }
+            }
+        }
+    }
+
+    /// Does such work at once, blocking: for set-up and recovery.
+    pub fn chore_now(&mut self, chore: Chore) -> Result<Option<File>, Errno> {
+        chore::run(self, chore)
+    }
+
     /// Writes `source` at `offset`. `durable`: `RWF_DSYNC`, the event comes when the device has it.
     pub fn write(&mut self, file: File, offset: u64, source: Source, durable: bool, token: Token) {
         forward!(self, d => d.write(file, offset, source, durable, token));
@@ -332,6 +361,27 @@ impl Driver {
         patience: Duration,
     ) -> Result<(Listener, std::net::SocketAddr), Errno> {
         forward!(self, d => d.listen(addr, patience))
+    }
+
+    /// Listens on a socket that is open already: one that the service manager kept or opened. Not
+    /// on the simulated kernel (`EOPNOTSUPP`).
+    pub fn listen_on(&mut self, listener: std::net::TcpListener) -> Result<Listener, Errno> {
+        match self {
+            Driver::Uring(driver) => driver.listen_on(listener),
+            #[cfg(feature = "sim")]
+            Driver::Sim(_) => Err(Errno(libc::EOPNOTSUPP)),
+        }
+    }
+
+    /// Takes no more connections, and leaves the listener as it is: they wait in the kernel for
+    /// whoever has it too. Connections taken before may still arrive.
+    pub fn accept_stop(&mut self, listener: Listener) {
+        match self {
+            Driver::Uring(driver) => driver.accept_stop(listener),
+            // Nobody else has the simulated one.
+            #[cfg(feature = "sim")]
+            Driver::Sim(driver) => driver.close_listener(listener),
+        }
     }
 
     /// Starts accepting: one [`Event::Accepted`] per connection, for ever (`TCP_NODELAY` is set).

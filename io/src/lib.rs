@@ -12,6 +12,7 @@
 //! | receive | a buffer of the driver's pool | the kernel | [`Event::Received`] |
 //! | sized receive | spare capacity of a `Vec<u8>` | the operation | [`Event::Filled`] |
 //! | send | a `Vec<u8>` | the operation | [`Event::Sent`], cleared, with its capacity |
+//! | chore | paths, a [`Buf`] | the thread of chores | nothing |
 //! | connect | the peer's address | the operation | nothing |
 //!
 //! The region's mapping lives as long as a write holds it, and its range is left alone until the
@@ -23,6 +24,7 @@
 //! the kernel never writes to memory that was given back to the allocator.
 
 pub mod buf;
+pub mod chore;
 pub mod clock;
 pub mod cpu;
 pub mod driver;
@@ -32,19 +34,21 @@ pub mod heap;
 pub mod mailbox;
 pub mod probe;
 pub mod region;
+pub mod service;
 pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod uring;
 
 pub use buf::{Buf, Chunk, Slice};
+pub use chore::Chore;
 pub use driver::{
     Driver, Errno, Event, File, Listener, OpenMode, ReceiveEnd, Socket, Source, Token,
 };
 pub use region::{Backing, Memory, Region};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
-pub use uring::{Uring, UringOptions};
+pub use uring::{Uring, UringOptions, open_listener};
 
 /// Alignment of offsets, lengths and memory for `O_DIRECT`.
 pub const ALIGN: usize = 4096;

@@ -45,6 +45,31 @@ pub const GROUP_NAME_MAX: usize = 120;
 /// Client id in heartbeats.
 pub const CLIENT_ID_MAX: usize = 255;
 
+/// Name servers outside the process to register with (`namesrvAddr`).
+pub const NAME_SERVERS_MAX: usize = 16;
+/// Topics of one REGISTER_BROKER, as RocketMQ's own split registration.
+pub const REGISTRATION_TOPICS: usize = 800;
+/// How long the shards' answers are waited for before a registration, in all.
+pub const REGISTRATION_ASK_MS: u64 = 2_000;
+/// Changes of topics that come within this go out together.
+pub const REGISTRATION_GATHER_MS: u64 = 20;
+/// The longest pause between two looks at the shards' tables while they change.
+pub const REGISTRATION_PAUSE_MS: u64 = 1_000;
+/// Connecting to one address of a name server.
+pub const REGISTRATION_CONNECT_MS: u64 = 3_000;
+/// A name server's answer.
+pub const REGISTRATION_ANSWER_MS: u64 = 6_000;
+/// How often closed connections are looked for.
+pub const REGISTRATION_LOOK_MS: u64 = 2_000;
+/// First pause after a failed registration; doubled with each, up to the period.
+pub const REGISTRATION_RETRY_MS: u64 = 1_000;
+/// A name server that goes on failing is told of this often.
+pub const REGISTRATION_SAY_MS: u64 = 600_000;
+/// Stack of a name server's thread, which resolves names.
+pub const REGISTRATION_STACK: usize = 512 * 1024;
+/// At the end of the process: how long unregistering may take.
+pub const UNREGISTER_MS: u64 = 3_000;
+
 /// Connections of one shard.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
 /// Bytes one connection may have received and not yet handled (one frame, whatever its size).
@@ -199,6 +224,8 @@ pub const LATENCY_LOG_BYTES: u64 = 8 * 1024 * 1024;
 pub const LATENCY_LOG_FILES: u32 = 8;
 /// Length of an interval in the interval log and in `weir latency`.
 pub const LATENCY_INTERVAL_MS: u64 = 10_000;
+/// The start tells how far it is each time it has folded this much of the log, bytes.
+pub const FOLD_STEP: u64 = 16 * 1024 * 1024;
 
 const _: () = {
     assert!(BLOCK_MAX.is_multiple_of(BLOCK_ALIGN));

@@ -44,6 +44,71 @@ pub enum Command {
     /// Look at what stands on disk, without the broker; nothing is changed
     #[command(subcommand)]
     Inspect(Inspect),
+    /// Is this box ready, and what would weir do with it? Exit code 30 when it is not ready
+    Doctor(Doctor),
+    /// Check, print, apply and undo the operating-system settings that matter (docs/tuning.md)
+    #[command(subcommand)]
+    Tune(Tune),
+}
+
+/// `weir doctor`.
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Which box, for which broker.
+    #[command(flatten)]
+    pub look: TuneBox,
+    /// Do not write to the device: nothing is said of its speed
+    #[arg(long)]
+    pub no_device: bool,
+}
+
+/// `weir tune …`.
+#[derive(Debug, Subcommand)]
+pub enum Tune {
+    /// Print every setting: what it is, what is wanted, why; nothing is changed
+    Check(TuneBox),
+    /// Print a shell script that would make the changes, to review; nothing is changed
+    Script(TuneChange),
+    /// Make the changes (root only); the old values are kept for undo
+    Apply(TuneChange),
+    /// Put back what apply changed (root only)
+    Undo(TuneUndo),
+}
+
+/// Which box, for which broker: as for `weir serve`.
+#[derive(Args, Clone, Debug)]
+pub struct TuneBox {
+    /// TOML file with configuration keys
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory: its disk is the one that is looked at [default: ./weir-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// One configuration key; wins over the file; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Folder that holds proc, sys, etc and var: the machine, or a copied tree
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+}
+
+/// `weir tune script` and `weir tune apply`.
+#[derive(Args, Debug)]
+pub struct TuneChange {
+    /// Which box, for which broker.
+    #[command(flatten)]
+    pub look: TuneBox,
+    /// Reserve huge pages for the consume queues too; nobody else can use them then
+    #[arg(long)]
+    pub huge_pages: bool,
+}
+
+/// `weir tune undo`.
+#[derive(Args, Debug)]
+pub struct TuneUndo {
+    /// As for apply
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
 }
 
 /// `weir inspect …`.

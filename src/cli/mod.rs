@@ -8,6 +8,7 @@ pub mod args;
 mod config;
 mod consume;
 mod control;
+mod doctor;
 mod hello;
 mod inspect;
 mod latency;
@@ -22,6 +23,8 @@ mod run;
 mod serve;
 mod status;
 mod topic;
+mod tune;
 
 pub use manual::manual;
 pub use run::main;
+pub use tune::tuning_page;

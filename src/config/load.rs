@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::kind::Value;
-use super::table::{Config, EXPLAINED, KNOBS, Knob, LIVE, NOT_YET};
+use super::table::{Config, EXPLAINED, KNOBS, Knob, LIVE};
 
 /// Where the values come from.
 #[derive(Clone, Debug, Default)]
@@ -97,15 +97,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// One line for each knob that was set and has no effect yet, that cannot do what it is for,
-    /// or that the command line hides.
+    /// One line for each knob that was set and cannot do what it is for, or that the command line
+    /// hides.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
         let set: Vec<&Setting> =
             self.settings.iter().filter(|row| row.from != Origin::Default).collect();
-        let unused = set.iter().filter(|row| NOT_YET.contains(&row.key));
-        let mut lines: Vec<String> =
-            unused.map(|row| format!("{}: {} has no effect yet", row.from, row.key)).collect();
+        let mut lines = Vec::new();
         for (key, why) in self.config.doubts() {
             if let Some(row) = set.iter().find(|row| row.key == key) {
                 lines.push(format!("{}: {key} = {}: {why}", row.from, row.text));

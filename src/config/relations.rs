@@ -6,7 +6,8 @@
 use super::kind::BrokerRole;
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
 use crate::base::limits::{
-    BLOCK_ALIGN, BLOCK_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX, STAGING_DEFAULT,
+    BLOCK_ALIGN, BLOCK_MAX, NAME_SERVERS_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX,
+    STAGING_DEFAULT,
 };
 
 /// The control port lies this far below `listenPort`: under shard 0's old VIP port.
@@ -249,6 +250,11 @@ impl Config {
         found.extend(self.pair_contradictions());
         if let Err(why) = self.check_ports(self.shards.unwrap_or(1)) {
             found.push(("listenPort", why));
+        }
+        let servers = self.namesrv_addr.len();
+        if servers > NAME_SERVERS_MAX {
+            let why = format!("{servers} name servers, at most {NAME_SERVERS_MAX}; name fewer");
+            found.push(("namesrvAddr", why));
         }
         if let Err(why) = self.memory_plan(self.shards.unwrap_or(1), None) {
             found.push(("memoryMax", why));

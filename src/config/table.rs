@@ -116,9 +116,16 @@ knobs! {
         /// Address the control plane listens on. It asks nobody for a password: leave it on
         /// loopback unless the network is yours. A weir key.
         controlBind => control_bind: Kind::Address, default "127.0.0.1", as address -> IpAddr;
-        /// Name servers outside this process to register with as well. Not yet: the key is
-        /// checked, a line at start says so, and only the embedded name server is told.
+        /// Name servers outside this process, Java's or another weir's, to register every shard
+        /// with as well; at most 16. Names are resolved at every connection, and one that cannot be
+        /// reached is tried again and again. Its clients are told `brokerIP1`, for a name server
+        /// knows one address only.
         namesrvAddr => namesrv_addr: Kind::HostPorts, default "", as list -> Vec<String>;
+        /// How often they are told that the shards are still there. A change of a topic or of the
+        /// role is told at once.
+        registerNameServerPeriod => register_name_server_period_ms:
+            Kind::Number { low: 10_000, high: 60_000, unit: "ms" },
+            default "30000", as u64_of -> u64;
         /// Also listen two below each shard's port, where Java clients up to 4.4 send
         /// ("VIP channel"). A weir key.
         vipPort => vip_port: Kind::Flag, default "true", as flag -> bool;
@@ -147,6 +154,13 @@ knobs! {
             Kind::Bytes { low: 4 * MIB, high: 64 * GIB, zero: false },
             auto "a share of memoryMax, at most 64 MiB",
             default "auto", as some_u64 -> Option<u64>;
+    }
+    "Start and stop" {
+        /// SIGTERM: requests that were taken are answered for at most this long before the log is
+        /// closed; a second SIGTERM ends the process at once. A weir key.
+        shutdownDrainMillis => shutdown_drain_ms:
+            Kind::Number { low: 0, high: 600_000, unit: "ms" },
+            default "5000", as u64_of -> u64;
     }
     "Watching" {
         /// A turn of a shard's loop that takes longer than this is told in one line
@@ -347,9 +361,6 @@ knobs! {
             default "90", as u32_of -> u32;
     }
 }
-
-/// Knobs that are checked and have no effect yet; setting one is answered with a line at start.
-pub(super) static NOT_YET: &[&str] = &["namesrvAddr"];
 
 /// Knobs that `weir config set` changes while the broker runs; the others are read at start.
 pub(super) static LIVE: &[&str] = &[

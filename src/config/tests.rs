@@ -127,11 +127,13 @@ fn a_known_rocketmq_key_without_a_knob_is_explained_and_its_harmless_value_accep
 }
 
 #[test]
-fn a_knob_without_effect_is_accepted_and_said_to_be_one() {
-    let loaded = load(&Sources { sets: vec!["namesrvAddr=a:1".into()], ..Sources::default() });
-    let notices = loaded.unwrap().notices();
-    assert_eq!(notices, ["--set namesrvAddr=a:1: namesrvAddr has no effect yet"]);
-    assert!(load(&Sources::default()).unwrap().notices().is_empty());
+fn more_name_servers_than_can_be_told_are_refused() {
+    let many = |count: usize| {
+        let servers: Vec<String> = (0..count).map(|at| format!("ns{at}:9876")).collect();
+        format!("namesrvAddr={}", servers.join(";"))
+    };
+    assert!(from_sets(&[&many(16)]).is_ok());
+    assert!(refused(&[&many(17)]).contains("17 name servers, at most 16"));
 }
 
 #[test]

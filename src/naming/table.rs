@@ -103,14 +103,19 @@ impl Naming {
     /// when they are new or the version changed; topics missing from the list stay (RocketMQ's
     /// default). Refused with code 1, changing nothing: an unknown id with exactly one topic
     /// (RocketMQ's rule against a half-started broker), a name or address out of bounds, a full
-    /// table, the name and id of one of our own shards. A version whose `state_version` is older
-    /// than that of another address under the same id is ignored with success.
+    /// table, the name and id of one of our own shards. One of our own shards that comes over the
+    /// wire, from its own address, is known already: success, and nothing changes. A version whose
+    /// `state_version` is older than that of another address under the same id is ignored with
+    /// success.
     pub fn register(
         &mut self,
         now_ms: u64,
         registration: &Registration<'_>,
     ) -> Result<RegisterReply, Refusal> {
         let r = registration;
+        if self.is_own(r) {
+            return Ok(RegisterReply::default());
+        }
         self.admit(r)?;
         if self.outranked(r) {
             return Ok(RegisterReply::default());
@@ -361,6 +366,12 @@ impl Naming {
 
 /// Rows and slots.
 impl Naming {
+    /// Our own shard, told by ourselves: this name server stands in our own `namesrvAddr` too.
+    fn is_own(&self, r: &Registration<'_>) -> bool {
+        let known = self.broker(r.broker_name).and_then(|b| b.instances.get(&r.broker_id));
+        !r.own && known.is_some_and(|old| old.own && old.addr.identity() == r.addr.identity())
+    }
+
     /// Another address holds the id with a newer `state_version`: the one registering is an old
     /// master that has not noticed yet. Its own entry goes, so that nobody dials it.
     fn outranked(&mut self, r: &Registration<'_>) -> bool {

@@ -511,3 +511,17 @@ fn kv_configuration_is_kept_by_namespace_and_bounded() {
         (0..1000).for_each(|i| kv.delete("n", &format!("{i:04}")));
     }
 }
+
+#[test]
+fn our_own_shard_over_the_wire_is_known_already_and_a_stranger_with_its_name_is_refused() {
+    let topics = [topic("M", 1), topic("N", 2)];
+    let mut naming = Naming::new();
+    naming.register(0, &own("mine", "h:1", &topics)).unwrap();
+    let other = [topic("O", 1), topic("P", 2)];
+    assert!(naming.register(1, &broker("mine", 0, "h:1", &other)).is_ok());
+    let mut body = Vec::new();
+    assert!(naming.route("O", Dialect::Standard, None, &mut body).is_err(), "nothing changed");
+    let refused = naming.register(1, &broker("mine", 0, "h:2", &other)).unwrap_err();
+    assert!(refused.remark.contains("is this process itself"), "{}", refused.remark);
+    assert!(!naming.unregister("mine", 0, "h:1"), "and it is not unregistered over the wire");
+}

@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     next: u64,
-    waiting: Map<u64, (Waiter, u32)>,
+    pub(super) waiting: Map<u64, (Waiter, u32)>,
 }
 
 impl Server {
@@ -79,6 +79,7 @@ impl Server {
     fn post_routes(&mut self) {
         let (changed, removed) = self.shard.take_changed_topics();
         if !changed.is_empty() || !removed.is_empty() {
+            self.ring();
             let broker_name = self.shard.broker.options().broker_name.clone();
             let broker_id = u64::from(self.shard.is_standby());
             if self.naming.is_some() {
@@ -125,7 +126,9 @@ impl Server {
     pub(super) fn read_mail(&mut self) {
         while let Some(letter) = self.post.inbox.receive() {
             match letter {
+                Letter::Open => self.open_doors(),
                 Letter::Stop => self.stop(),
+                Letter::Drain(timeout_ms, reply) => self.begin_drain(timeout_ms, reply),
                 Letter::Routes { broker_name, broker_id, changed, removed } => {
                     self.take_routes((&broker_name, broker_id), &changed, &removed);
                 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::turn::Server;
 use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
-use crate::broker::BrokerOptions;
+use crate::broker::{BrokerOptions, DataVersion, TopicConfig};
 use crate::measure::{AtRisk, Counts, Stages};
 use crate::shard::{PairReport, Tuning};
 
@@ -53,6 +53,27 @@ pub enum Question {
     Promote(bool, Reply<Result<String, String>>),
     /// Hand this primary's role to its standby. Both answers are sentences.
     Switchover(Reply<Result<String, String>>),
+    /// What is to be registered with name servers outside?
+    Announce(Reply<Announced>),
+}
+
+/// What a shard is registered as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its broker name.
+    pub broker: String,
+    /// 0 is the master.
+    pub broker_id: u64,
+    /// `brokerPermission`.
+    pub permission: u32,
+    /// Version of the topic table.
+    pub version: DataVersion,
+    /// The whole topic table.
+    pub topics: Vec<TopicConfig>,
+    /// Wall clock, milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// New values of what may change while a shard runs.
@@ -132,6 +153,7 @@ impl Server {
                 }
                 self.shard.tune(retune.tuning, retune.broker);
                 self.config_texts = retune.texts;
+                self.ring();
                 reply.send(());
             }
             Question::Figures(empty, reply) => {
@@ -148,6 +170,7 @@ impl Server {
                 let answer = self.shard.promote(&mut self.driver, accept_loss);
                 reply.send(answer);
             }
+            Question::Announce(reply) => reply.send(self.announced()),
         }
     }
 
@@ -172,6 +195,20 @@ impl Server {
             permission: options.broker_permission,
             disk_used_percent: shard.disk_used_percent(),
             pair: shard.replica_report(),
+        }
+    }
+
+    fn announced(&self) -> Announced {
+        let options = self.shard.broker.options();
+        let catalog = &self.shard.broker.catalog;
+        Announced {
+            cluster: options.cluster.clone(),
+            broker: options.broker_name.clone(),
+            broker_id: u64::from(self.shard.is_standby()),
+            permission: options.broker_permission,
+            version: catalog.topics_version,
+            topics: catalog.topics().into_iter().map(|topic| topic.config.clone()).collect(),
+            now_ms: self.driver.wall_ms(),
         }
     }
 

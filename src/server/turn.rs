@@ -6,6 +6,7 @@
 //! Never: a blocking call on behalf of a message; a send per reply.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
 
 use weir_io::{Driver, Event, Listener, Socket};
 use weir_wire::header::Fields;
@@ -15,6 +16,7 @@ use super::backlog::{Bounds, Thrift};
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
 use super::deferred::KeptList;
+use super::drain::Drain;
 use super::mail::PostOffice;
 use super::naming::NamingDesk;
 use super::tokens;
@@ -38,7 +40,7 @@ pub struct Server {
     pub(super) naming: Option<NamingDesk>,
     /// The way to the other shards.
     pub(super) post: PostOffice,
-    listeners: Vec<(Listener, Role)>,
+    pub(super) listeners: Vec<(Listener, Role)>,
     events: Vec<Event>,
     ready: Vec<Ready>,
     pub(super) ids: Vec<ConnId>,
@@ -63,6 +65,8 @@ pub struct Server {
     pub(super) effects: Vec<Effect>,
     /// Every configuration key and its value, for GET_BROKER_CONFIG.
     pub(super) config_texts: Vec<(&'static str, String)>,
+    /// Rung when topics or the role change, for name servers outside.
+    ring: Option<SyncSender<()>>,
     /// Numbers of requests to clients.
     pub(super) next_opaque: i32,
     /// Bytes in all inboxes.
@@ -77,6 +81,9 @@ pub struct Server {
     /// When the request being handled was received, for pulls.
     pub(super) asked_ns: u64,
     next_tick_ns: u64,
+    /// The drain that runs; `draining` stays set behind its end.
+    pub(super) drain: Option<Drain>,
+    pub(super) draining: bool,
     /// Set when the loop should end.
     stopping: bool,
 }
@@ -123,6 +130,7 @@ impl Server {
             changes: Changes::default(),
             effects: Vec::new(),
             config_texts: Vec::new(),
+            ring: None,
             next_opaque: 0,
             assembly_bytes: 0,
             bounds: Bounds::default(),
@@ -131,6 +139,8 @@ impl Server {
             now_ns,
             asked_ns: now_ns,
             next_tick_ns: now_ns,
+            drain: None,
+            draining: false,
             stopping: false,
         }
     }
@@ -140,17 +150,59 @@ impl Server {
         self.config_texts = texts;
     }
 
+    /// Sets what is rung when topics or the role change. A ring that nobody has heard yet is as
+    /// good as two.
+    pub fn set_ring(&mut self, ring: SyncSender<()>) {
+        self.ring = Some(ring);
+    }
+
+    /// Says that topics or the role changed.
+    pub(super) fn ring(&self) {
+        if let Some(ring) = &self.ring {
+            // Full: it was rung before and not heard yet.
+            let _ = ring.try_send(());
+        }
+    }
+
     /// Accepts connections of a role on a listener.
     pub fn serve(&mut self, listener: Listener, role_naming: bool) {
-        let role = if role_naming { Role::Naming } else { Role::Broker };
         let which = self.listeners.len() as u64;
-        self.listeners.push((listener, role));
+        self.serve_later(listener, role_naming);
         self.driver.accept(listener, tokens::listen(which));
     }
 
-    /// Takes connections of the other half of the pair on a listener.
-    pub fn serve_peers(&mut self, listener: Listener) {
+    /// As [`Server::serve`], from the letter `Open` on; until then connections wait in the kernel.
+    pub fn serve_later(&mut self, listener: Listener, role_naming: bool) {
+        let role = if role_naming { Role::Naming } else { Role::Broker };
+        self.listeners.push((listener, role));
+    }
+
+    /// Accepts on every listener.
+    pub fn open_doors(&mut self) {
+        for (which, (listener, _)) in self.listeners.iter().enumerate() {
+            self.driver.accept(*listener, tokens::listen(which as u64));
+        }
+    }
+
+    /// Takes connections of the other half of the pair on a socket.
+    pub fn listen_for_peers(
+        &mut self,
+        listener: std::net::TcpListener,
+    ) -> Result<(), weir_io::Errno> {
+        let listener = self.driver.listen_on(listener)?;
         self.shard.serve_peers(&mut self.driver, listener);
+        Ok(())
+    }
+
+    /// As [`Server::serve_later`], on a socket.
+    pub fn listen_later(
+        &mut self,
+        listener: std::net::TcpListener,
+        role_naming: bool,
+    ) -> Result<(), weir_io::Errno> {
+        let listener = self.driver.listen_on(listener)?;
+        self.serve_later(listener, role_naming);
+        Ok(())
     }
 
     /// Runs turns until the node says stop, or the shard's role has changed, and everything
@@ -216,6 +268,7 @@ impl Server {
         self.post_changes();
         self.flush();
         self.shard.sent(self.driver.now_ns());
+        self.look_at_drain();
         Ok(())
     }
 
@@ -252,6 +305,7 @@ impl Server {
             }
             Event::Written { token, .. }
             | Event::Synced { token, .. }
+            | Event::Chored { token, .. }
             | Event::Read { token, .. } => {
                 if tokens::room(token) == commitlog::TOKEN_ROOM {
                     self.shard.on_log_event(&mut self.driver, event);

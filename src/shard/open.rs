@@ -19,6 +19,7 @@ use super::pending::Pending;
 use super::shard::Shard;
 use super::tuning::Tuning;
 use super::voice::Voice;
+use crate::base::limits::FOLD_STEP;
 use crate::broker::{BrokerOptions, Meta};
 use crate::commitlog::{Log, LogError, LogOptions, Recovered, cut, is_quarantined};
 use crate::measure::Meter;
@@ -83,6 +84,15 @@ impl From<LogError> for OpenFault {
 impl Shard {
     /// Opens the shard in `options.dir`, or makes it. The text says what recovery found.
     pub fn open(driver: &mut Driver, options: ShardOptions) -> Result<(Shard, String), OpenFault> {
+        Shard::open_watched(driver, options, &mut |_| {})
+    }
+
+    /// As [`Shard::open`]; `folded` is told now and then how many bytes of the log were read.
+    pub fn open_watched(
+        driver: &mut Driver,
+        options: ShardOptions,
+        folded: &mut dyn FnMut(u64),
+    ) -> Result<(Shard, String), OpenFault> {
         let began_ns = driver.now_ns();
         let mut voice = Voice::new(options.broker.broker_name.clone(), options.quiet);
         let dir = options.dir.clone();
@@ -94,8 +104,10 @@ impl Shard {
         let index = open_index(driver, &options)?;
         let mut fold = Fold::begin(driver, &options, &mut voice, index)?;
         let image = fold.image.take();
+        let mut steps = Steps::default();
         let (mut log, report) =
             Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
+                steps.pass(at, folded);
                 fold.take(driver, at, bytes)
             })?;
         if let Some(fault) = fold.fault {
@@ -116,7 +128,11 @@ impl Shard {
             pair,
             log,
             index,
-            index_writer: IndexWriter::new(index, driver.file_len(index).unwrap_or(0)),
+            index_writer: IndexWriter::new(
+                index_path(&options),
+                index,
+                driver.file_len(index).unwrap_or(0),
+            ),
             pending: Pending::new(),
             cold: Cold::default(),
             checkpoints: Checkpoints::new(dir, loaded),
@@ -171,6 +187,24 @@ fn open_pair(driver: &mut Driver, options: &ShardOptions) -> Result<Option<Box<P
     Ok(Some(Box::new(pair)))
 }
 
+/// Tells of the fold in steps of [`FOLD_STEP`].
+#[derive(Debug, Default)]
+struct Steps {
+    first: Option<u64>,
+    next: u64,
+}
+
+impl Steps {
+    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) {
+        let first = *self.first.get_or_insert(position);
+        let done = position.saturating_sub(first);
+        if done >= self.next {
+            self.next = done + FOLD_STEP;
+            tell(done);
+        }
+    }
+}
+
 fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
     let start = if report.created {
         "a new log".to_owned()
@@ -216,8 +250,12 @@ fn tell_quarantined(driver: &mut Driver, options: &ShardOptions, voice: &mut Voi
     }
 }
 
+fn index_path(options: &ShardOptions) -> PathBuf {
+    options.dir.join("consumequeue")
+}
+
 fn open_index(driver: &mut Driver, options: &ShardOptions) -> Result<File, OpenFault> {
-    let path = options.dir.join("consumequeue");
+    let path = index_path(options);
     let mode = OpenMode { create: true, write: true, direct: true };
     driver
         .open(&path, mode)

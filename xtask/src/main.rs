@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, failover, fill, fuzz, hugepages, interop, tidy, toolbox};
+use xtask::{binary, docs, failover, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -27,10 +27,19 @@ enum Command {
     Hugepages,
     /// Provoke every reason to refuse a send and read what the Java client is told (needs root)
     Remarks(interop::RemarksArguments),
+    /// Register with a Java name server and another weir; a Java client finds weir there
+    Registration(interop::RegistrationArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
     /// Take the primary of a pair away under load, again and again
     Failover(failover::Arguments),
+    /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
+    Tune,
+    /// Prove the systemd units in a real systemd of its own (needs root)
+    Service(service::Arguments),
+    /// The producers of `service`, started by it inside of its machine
+    #[command(hide = true)]
+    ServiceLoad(service::LoadArguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -45,9 +54,13 @@ fn main() -> ExitCode {
         Command::Docs => docs::write(),
         Command::Hugepages => hugepages::check(),
         Command::Binary => binary::check(),
+        Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
         Command::Failover(arguments) => failover::check(&arguments),
+        Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
+        Command::Service(arguments) => service::check(&arguments),
+        Command::ServiceLoad(arguments) => service::load(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };

@@ -41,6 +41,12 @@ impl SmallDisk {
         &self.mount
     }
 
+    /// Name of its block device, such as `loop0`.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        self.device.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default()
+    }
+
     /// A folder beside it, for what must not lie on it; it goes with the disk.
     #[must_use]
     pub fn folder(&self) -> &Path {

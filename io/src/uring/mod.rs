@@ -9,6 +9,7 @@
 //! nothing), but registered memory counts against `RLIMIT_MEMLOCK`, 8 MiB by default.
 
 mod accept;
+mod chores;
 mod complete;
 mod disk;
 mod files;
@@ -25,6 +26,7 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+pub use accept::open_listener;
 pub(crate) use pool::Pool;
 pub(crate) use setup::build_ring;
 pub use setup::{Uring, UringOptions};

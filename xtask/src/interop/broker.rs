@@ -55,6 +55,11 @@ impl Broker {
         format!("127.0.0.1:{}", self.ports.namesrv)
     }
 
+    /// Address of its control port.
+    pub(super) fn control(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.shard - 11)
+    }
+
     /// SIGKILL, and the next start at once; `fail_point` is where the new process will kill
     /// itself. Gives the time between the two.
     pub(super) fn kill_and_restart(

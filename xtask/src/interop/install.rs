@@ -9,6 +9,9 @@ use std::process::Command;
 use super::client::{Client, Program, cache, class_path, classes, folder, jars};
 use crate::toolbox;
 
+/// Version of the name server.
+const NAMESRV: &str = "5.4.0";
+
 /// Makes the programs of these clients startable.
 pub(super) fn all(clients: &[Client]) -> Result<(), String> {
     make(&cache())?;
@@ -52,7 +55,21 @@ fn part(
 }
 
 fn java_jars(version: &str) -> Result<(), String> {
-    fresh(&jars(version))?;
+    fetch("java", version, &jars(version))
+}
+
+/// Makes the Java name server of [`NAMESRV`] startable; gives the folder of its jars.
+pub(super) fn name_server() -> Result<PathBuf, String> {
+    make(&cache())?;
+    let jars = folder("java").join(format!("lib-namesrv-{NAMESRV}"));
+    let name = format!("namesrv-{NAMESRV}");
+    part(&name, &["namesrv/pom.xml"], || fetch("namesrv", NAMESRV, &jars))?;
+    Ok(jars)
+}
+
+/// Has Maven put what the manifest in a folder names, and all it needs, into `to`.
+fn fetch(manifest: &str, version: &str, to: &PathBuf) -> Result<(), String> {
+    fresh(to)?;
     toolbox::run(
         Command::new("mvn")
             .args([
@@ -63,8 +80,8 @@ fn java_jars(version: &str) -> Result<(), String> {
                 "-DincludeScope=runtime",
             ])
             .arg(format!("-Drocketmq.version={version}"))
-            .arg(format!("-DoutputDirectory={}", jars(version).display()))
-            .current_dir(folder("java")),
+            .arg(format!("-DoutputDirectory={}", to.display()))
+            .current_dir(folder(manifest)),
     )
 }
 

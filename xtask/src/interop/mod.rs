@@ -9,11 +9,13 @@ mod client;
 mod install;
 mod kill;
 mod process;
+mod registration;
 mod remarks;
 mod report;
 mod scratch;
 mod session;
 mod table;
 
+pub use registration::{RegistrationArguments, registration};
 pub use remarks::{RemarksArguments, remarks};
 pub use report::{Arguments, run};
