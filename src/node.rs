@@ -215,7 +215,7 @@ fn run_shard(
         doors.push((naming.door, true));
         desk = Some(naming.desk);
     }
-    let (mut doors, mut listening) = (Some(doors), None);
+    let (mut closed, mut listening) = (Some(doors), None);
     loop {
         let mut driver = open_driver(&mut plan, &post)?;
         let mut folded = |bytes| {
@@ -225,14 +225,19 @@ fn run_shard(
         let opened = Shard::open_watched(&mut driver, options, &mut folded);
         let (shard, report) = opened.map_err(stop_of)?;
         // The ports are opened when the log is: a wrong data directory never takes connections.
-        let first = doors.take();
-        if let Some(doors) = first {
+        if let Some(doors) = closed.take() {
             listening = Some(listen(doors, plan.peers.take())?);
         }
+        let doors = listening.iter().flat_map(|listening| &listening.doors);
+        let doors: Vec<_> = doors
+            .map(|(door, naming)| Ok((take(&mut driver, door)?, *naming)))
+            .collect::<Result<_, _>>()?;
+        let peers = listening.as_ref().and_then(|listening| listening.peers.as_ref());
+        let peers = peers.map(|door| take(&mut driver, door)).transpose()?;
         let mut server = Server::new(driver, shard, desk, post);
-        fit_out(&mut server, &plan, listening.as_ref())?;
-        if listening.is_some() && plan.opened {
-            server.open_doors();
+        fit_out(&mut server, &plan, doors);
+        if let Some(peers) = peers {
+            server.serve_peers(peers);
         }
         // The first turn tells the name server of this shard's topics: then the route is whole.
         server
@@ -264,25 +269,29 @@ fn open_driver(plan: &mut Plan, post: &PostOffice) -> Result<Driver, Stop> {
     Ok(driver)
 }
 
-/// Tells a server what the plan says, and gives it its listeners.
-fn fit_out(server: &mut Server, plan: &Plan, listening: Option<&Listening>) -> Result<(), Stop> {
+/// Tells a server what the plan says, and gives it its listeners. They accept from the letter
+/// `Open` on, or at once when that has come already.
+fn fit_out(server: &mut Server, plan: &Plan, doors: Vec<(weir_io::Listener, bool)>) {
     server.set_config_texts(plan.texts.clone());
     server.set_stall_limit_ms(plan.stall_log_ms);
     if let Some(ring) = &plan.ring {
         server.set_ring(ring.clone());
     }
     server.set_bounds(plan.bounds);
-    let Some(listening) = listening else { return Ok(()) };
-    let failed = |errno| Stop::new(exit::BIND, format!("a listener cannot be served: {errno}"));
-    for (listener, naming) in &listening.doors {
-        let own = listener.try_clone().map_err(|error| failed(error.into()))?;
-        server.listen_later(own, *naming).map_err(failed)?;
+    for (listener, naming) in doors {
+        if plan.opened {
+            server.serve(listener, naming);
+        } else {
+            server.serve_later(listener, naming);
+        }
     }
-    if let Some(peers) = &listening.peers {
-        let own = peers.try_clone().map_err(|error| failed(error.into()))?;
-        server.listen_for_peers(own).map_err(failed)?;
-    }
-    Ok(())
+}
+
+/// Hands a listener to the driver, and keeps it open here.
+fn take(driver: &mut Driver, door: &TcpListener) -> Result<weir_io::Listener, Stop> {
+    let own = door.try_clone().map_err(weir_io::Errno::from);
+    own.and_then(|own| driver.listen_on(own))
+        .map_err(|errno| Stop::new(exit::BIND, format!("a listener cannot be served: {errno}")))
 }
 
 /// Opens what a shard listens on.
