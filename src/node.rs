@@ -8,7 +8,7 @@
 mod name_server;
 mod registrar;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -23,11 +23,15 @@ use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
 use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
+use crate::replica::Role;
+use crate::server::{
+    Bounds, Ended, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server,
+};
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
 
 mod doors;
 mod life;
+mod pair;
 mod watch;
 
 use doors::{Door, Doors};
@@ -42,6 +46,8 @@ struct Plan {
     core: Option<usize>,
     options: ShardOptions,
     doors: Vec<Door>,
+    /// Where the other half of the pair connects to.
+    peers: Option<SocketAddr>,
     naming: Option<NamingPlan>,
     staging: Option<StagingPlace>,
     /// Every configuration key and its value.
@@ -55,7 +61,8 @@ struct Plan {
 /// What the first shard needs to be the name server too.
 struct NamingPlan {
     door: Door,
-    desk: NamingDesk,
+    /// Taken when the shard is opened first.
+    desk: Option<NamingDesk>,
 }
 
 /// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout. `sources` are what
@@ -181,9 +188,9 @@ fn start(
         .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
 }
 
-/// One shard's life, on its own thread.
+/// One shard's life, on its own thread. A change of its role opens it anew.
 fn run_shard(
-    plan: Plan,
+    mut plan: Plan,
     inbox: Receiver<Letter>,
     boxes: Vec<Sender<Letter>>,
     words: &mpsc::Sender<Word>,
@@ -192,56 +199,92 @@ fn run_shard(
         // A core that left the cpuset since is no reason not to serve.
         let _ = cpu::pin(core);
     }
+    let mut post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
+    let mut desk = plan.naming.as_mut().and_then(|naming| naming.desk.take());
+    let mut first = true;
+    loop {
+        let (mut server, report) = open_shard(&mut plan, desk, post, words)?;
+        if std::mem::take(&mut first) {
+            let _ = words.send(Word::Ready(plan.index, report));
+        } else {
+            server.open_doors();
+        }
+        let ended = server
+            .live()
+            .map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))?;
+        if ended == Ended::Stopped {
+            return Ok(());
+        }
+        (desk, post) = server.into_parts();
+    }
+}
+
+/// Opens a shard and what it listens on.
+fn open_shard(
+    plan: &mut Plan,
+    desk: Option<NamingDesk>,
+    post: PostOffice,
+    words: &mpsc::Sender<Word>,
+) -> Result<(Server, String), Stop> {
     let mut uring =
         Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
-    if let Some(place) = plan.staging {
+    if let Some(place) = plan.staging.take() {
+        // A shard that is opened again has left nothing there.
+        let (store, name) = (place.store, place.name.clone());
+        plan.staging = Some(StagingPlace { store, name, left: None });
         uring.set_staging_place(place);
     }
     let mut driver = Driver::Uring(Box::new(uring));
-    inbox.attach(driver.bell());
+    post.inbox.attach(driver.bell());
     let mut folded = |bytes| {
         let _ = words.send(Word::Folding(plan.index, bytes));
     };
-    let opened = Shard::open_watched(&mut driver, plan.options, &mut folded);
+    let opened = Shard::open_watched(&mut driver, plan.options.clone(), &mut folded);
     let (shard, report) = opened.map_err(stop_of)?;
     let mut listeners = Vec::new();
-    for door in plan.doors {
+    for door in &mut plan.doors {
         listeners.push((listen(&mut driver, door)?, false));
     }
-    let mut desk = None;
-    if let Some(naming) = plan.naming {
-        listeners.push((listen(&mut driver, naming.door)?, true));
-        desk = Some(naming.desk);
+    if let Some(naming) = &mut plan.naming {
+        listeners.push((listen(&mut driver, &mut naming.door)?, true));
     }
-    let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
+    let peers = plan.peers.map(|addr| listen_to_peers(&mut driver, addr)).transpose()?;
     let mut server = Server::new(driver, shard, desk, post);
-    server.set_config_texts(plan.texts);
+    server.set_config_texts(plan.texts.clone());
     server.set_stall_limit_ms(plan.stall_log_ms);
-    if let Some(ring) = plan.ring {
-        server.set_ring(ring);
+    if let Some(ring) = &plan.ring {
+        server.set_ring(ring.clone());
     }
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
         server.serve_later(listener, naming);
     }
+    if let Some(peers) = peers {
+        server.serve_peers(peers);
+    }
     // The first turn tells the name server of this shard's topics: then the route is whole.
     server
         .turn()
         .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
-    let _ = words.send(Word::Ready(plan.index, report));
-    server.run().map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))
+    Ok((server, report))
 }
 
-fn listen(driver: &mut Driver, door: Door) -> Result<weir_io::Listener, Stop> {
-    let addr = door.addr;
+fn listen(driver: &mut Driver, door: &mut Door) -> Result<weir_io::Listener, Stop> {
     let opened = door.open(PATIENCE).and_then(|listener| driver.listen_on(listener));
-    opened.map_err(|errno| {
-        let line = format!(
-            "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
-             (listenPort, namesrvListenPort, bind)"
-        );
-        Stop::new(exit::BIND, line)
-    })
+    opened.map_err(|errno| cannot_listen(door.addr, errno))
+}
+
+fn listen_to_peers(driver: &mut Driver, addr: SocketAddr) -> Result<weir_io::Listener, Stop> {
+    let opened = driver.listen(addr, PATIENCE);
+    opened.map(|(listener, _)| listener).map_err(|errno| cannot_listen(addr, errno))
+}
+
+fn cannot_listen(addr: SocketAddr, errno: weir_io::Errno) -> Stop {
+    let line = format!(
+        "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
+         (listenPort, namesrvListenPort, haListenPort, bind)"
+    );
+    Stop::new(exit::BIND, line)
 }
 
 fn stop_of(fault: OpenFault) -> Stop {
@@ -312,22 +355,28 @@ fn plan(
         .map(|index| OwnShard {
             broker_name: config.shard_name(&host, index),
             port: config.shard_port(index),
+            broker_id: u64::from(pair::role(config, data, index) == Role::Standby),
         })
         .collect();
     let mut desk = Some(NamingDesk::new(config, &address, &own));
-    Ok((0..shards)
+    let primary = pair::primary(config)?;
+    (0..shards)
         .map(|index| {
             let port = config.shard_port(index);
             let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
             let naming = desk
                 .take()
+                .map(Some)
                 .and_then(|desk| Some(NamingPlan { door: doors.door(doors::NAMING)?, desk }));
             let names = [doors::broker(index), doors::vip(index)];
             let own_doors = names.iter().filter_map(|name| doors.door(name)).collect();
+            let name = config.shard_name(&host, index);
+            let peers = config.shard_ha_port(index).map(|port| SocketAddr::new(config.bind, port));
             let core = shard_cores.get(usize::from(index)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
+            options.replica = pair::options(config, &name, (index, shards), primary)?;
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
@@ -336,9 +385,21 @@ fn plan(
             let texts = loaded.texts();
             let staging = doors.staging(&options.log.staging_name);
             let (doors, ring) = (own_doors, None);
-            Plan { index, core, options, doors, naming, staging, stall_log_ms, texts, bounds, ring }
+            Ok(Plan {
+                index,
+                core,
+                options,
+                doors,
+                peers,
+                naming,
+                staging,
+                stall_log_ms,
+                texts,
+                bounds,
+                ring,
+            })
         })
-        .collect())
+        .collect()
 }
 
 fn shard_options(
@@ -352,6 +413,7 @@ fn shard_options(
         dir: shard_dir(data, index),
         tuning: tuning(config, log.shards),
         index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
+        replica: None,
         quiet: false,
         log,
         broker,

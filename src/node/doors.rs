@@ -34,14 +34,19 @@ pub(super) struct Door {
 
 impl Door {
     /// The open socket: the one that was given, or a new one, which is then kept by the manager.
-    /// A busy port is tried for `patience`.
-    pub(super) fn open(mut self, patience: Duration) -> Result<TcpListener, weir_io::Errno> {
-        if let Some(given) = self.take_given() {
-            return Ok(given);
-        }
-        let opened = weir_io::open_listener(self.addr, patience)?;
-        self.keep(&opened);
-        Ok(opened)
+    /// A busy port is tried for `patience`. The same socket is given again when the shard is
+    /// opened again for another role: connections made meanwhile wait.
+    pub(super) fn open(&mut self, patience: Duration) -> Result<TcpListener, weir_io::Errno> {
+        let listener = match self.take_given() {
+            Some(given) => given,
+            None => {
+                let opened = weir_io::open_listener(self.addr, patience)?;
+                self.keep(&opened);
+                opened
+            }
+        };
+        self.given = Some(listener.try_clone()?);
+        Ok(listener)
     }
 
     /// The socket that was given, if one was.

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
+use xtask::{binary, docs, failover, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -38,6 +38,8 @@ enum Command {
     /// The producers of `service`, started by it inside of its machine
     #[command(hide = true)]
     ServiceLoad(service::LoadArguments),
+    /// Take the primary of a pair away under load, again and again
+    Failover(failover::Arguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
         Command::Registration(arguments) => interop::registration(&arguments),
+        Command::Failover(arguments) => failover::check(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Service(arguments) => service::check(&arguments),
         Command::ServiceLoad(arguments) => service::load(&arguments),
