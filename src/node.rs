@@ -8,7 +8,7 @@
 mod name_server;
 mod registrar;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ struct Plan {
     options: ShardOptions,
     doors: Vec<Door>,
     /// Where the other half of the pair connects to.
-    peers: Option<SocketAddr>,
+    peers: Option<Door>,
     naming: Option<NamingPlan>,
     staging: Option<StagingPlace>,
     /// Every configuration key and its value.
@@ -56,13 +56,14 @@ struct Plan {
     bounds: Bounds,
     /// Rung for name servers outside.
     ring: Option<Ring>,
+    /// It has served before: its role changed, and clients wait.
+    opened: bool,
 }
 
 /// What the first shard needs to be the name server too.
 struct NamingPlan {
     door: Door,
-    /// Taken when the shard is opened first.
-    desk: Option<NamingDesk>,
+    desk: NamingDesk,
 }
 
 /// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout. `sources` are what
@@ -134,7 +135,7 @@ fn register(
     let address = advertised(config)?;
     let at = |shard: u16| {
         let port = config.shard_port(shard);
-        let ha_addr = format!("{address}:{}", port + 1);
+        let ha_addr = format!("{address}:{}", config.shard_ha_port(shard).unwrap_or(port + 1));
         ShardAddress { addr: format!("{address}:{port}"), ha_addr }
     };
     let shards = (0..boxes.len() as u16).map(at).collect();
@@ -188,6 +189,13 @@ fn start(
         .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
 }
 
+/// What a shard listens on, kept open while its role changes.
+struct Listening {
+    /// With whether it is the name server's.
+    doors: Vec<(TcpListener, bool)>,
+    peers: Option<TcpListener>,
+}
+
 /// One shard's life, on its own thread. A change of its role opens it anew.
 fn run_shard(
     mut plan: Plan,
@@ -200,14 +208,38 @@ fn run_shard(
         let _ = cpu::pin(core);
     }
     let mut post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
-    let mut desk = plan.naming.as_mut().and_then(|naming| naming.desk.take());
-    let mut first = true;
+    let mut desk = None;
+    let mut doors: Vec<(Door, bool)> =
+        std::mem::take(&mut plan.doors).into_iter().map(|door| (door, false)).collect();
+    if let Some(naming) = plan.naming.take() {
+        doors.push((naming.door, true));
+        desk = Some(naming.desk);
+    }
+    let (mut doors, mut listening) = (Some(doors), None);
     loop {
-        let (mut server, report) = open_shard(&mut plan, desk, post, words)?;
-        if std::mem::take(&mut first) {
-            let _ = words.send(Word::Ready(plan.index, report));
-        } else {
+        let mut driver = open_driver(&mut plan, &post)?;
+        let mut folded = |bytes| {
+            let _ = words.send(Word::Folding(plan.index, bytes));
+        };
+        let options = plan.options.clone();
+        let opened = Shard::open_watched(&mut driver, options, &mut folded);
+        let (shard, report) = opened.map_err(stop_of)?;
+        // The ports are opened when the log is: a wrong data directory never takes connections.
+        let first = doors.take();
+        if let Some(doors) = first {
+            listening = Some(listen(doors, plan.peers.take())?);
+        }
+        let mut server = Server::new(driver, shard, desk, post);
+        fit_out(&mut server, &plan, listening.as_ref())?;
+        if listening.is_some() && plan.opened {
             server.open_doors();
+        }
+        // The first turn tells the name server of this shard's topics: then the route is whole.
+        server
+            .turn()
+            .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
+        if !std::mem::replace(&mut plan.opened, true) {
+            let _ = words.send(Word::Ready(plan.index, report));
         }
         let ended = server
             .live()
@@ -219,72 +251,57 @@ fn run_shard(
     }
 }
 
-/// Opens a shard and what it listens on.
-fn open_shard(
-    plan: &mut Plan,
-    desk: Option<NamingDesk>,
-    post: PostOffice,
-    words: &mpsc::Sender<Word>,
-) -> Result<(Server, String), Stop> {
+/// A ring for a shard, whose bell is the mailbox's.
+fn open_driver(plan: &mut Plan, post: &PostOffice) -> Result<Driver, Stop> {
     let mut uring =
         Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     if let Some(place) = plan.staging.take() {
-        // A shard that is opened again has left nothing there.
-        let (store, name) = (place.store, place.name.clone());
-        plan.staging = Some(StagingPlace { store, name, left: None });
+        plan.staging = Some(StagingPlace { left: None, name: place.name.clone(), ..place });
         uring.set_staging_place(place);
     }
-    let mut driver = Driver::Uring(Box::new(uring));
+    let driver = Driver::Uring(Box::new(uring));
     post.inbox.attach(driver.bell());
-    let mut folded = |bytes| {
-        let _ = words.send(Word::Folding(plan.index, bytes));
-    };
-    let opened = Shard::open_watched(&mut driver, plan.options.clone(), &mut folded);
-    let (shard, report) = opened.map_err(stop_of)?;
-    let mut listeners = Vec::new();
-    for door in &mut plan.doors {
-        listeners.push((listen(&mut driver, door)?, false));
-    }
-    if let Some(naming) = &mut plan.naming {
-        listeners.push((listen(&mut driver, &mut naming.door)?, true));
-    }
-    let peers = plan.peers.map(|addr| listen_to_peers(&mut driver, addr)).transpose()?;
-    let mut server = Server::new(driver, shard, desk, post);
+    Ok(driver)
+}
+
+/// Tells a server what the plan says, and gives it its listeners.
+fn fit_out(server: &mut Server, plan: &Plan, listening: Option<&Listening>) -> Result<(), Stop> {
     server.set_config_texts(plan.texts.clone());
     server.set_stall_limit_ms(plan.stall_log_ms);
     if let Some(ring) = &plan.ring {
         server.set_ring(ring.clone());
     }
     server.set_bounds(plan.bounds);
-    for (listener, naming) in listeners {
-        server.serve_later(listener, naming);
+    let Some(listening) = listening else { return Ok(()) };
+    let failed = |errno| Stop::new(exit::BIND, format!("a listener cannot be served: {errno}"));
+    for (listener, naming) in &listening.doors {
+        let own = listener.try_clone().map_err(|error| failed(error.into()))?;
+        server.listen_later(own, *naming).map_err(failed)?;
     }
-    if let Some(peers) = peers {
-        server.serve_peers(peers);
+    if let Some(peers) = &listening.peers {
+        let own = peers.try_clone().map_err(|error| failed(error.into()))?;
+        server.listen_for_peers(own).map_err(failed)?;
     }
-    // The first turn tells the name server of this shard's topics: then the route is whole.
-    server
-        .turn()
-        .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
-    Ok((server, report))
+    Ok(())
 }
 
-fn listen(driver: &mut Driver, door: &mut Door) -> Result<weir_io::Listener, Stop> {
-    let opened = door.open(PATIENCE).and_then(|listener| driver.listen_on(listener));
-    opened.map_err(|errno| cannot_listen(door.addr, errno))
-}
-
-fn listen_to_peers(driver: &mut Driver, addr: SocketAddr) -> Result<weir_io::Listener, Stop> {
-    let opened = driver.listen(addr, PATIENCE);
-    opened.map(|(listener, _)| listener).map_err(|errno| cannot_listen(addr, errno))
-}
-
-fn cannot_listen(addr: SocketAddr, errno: weir_io::Errno) -> Stop {
-    let line = format!(
-        "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
-         (listenPort, namesrvListenPort, haListenPort, bind)"
-    );
-    Stop::new(exit::BIND, line)
+/// Opens what a shard listens on.
+fn listen(doors: Vec<(Door, bool)>, peers: Option<Door>) -> Result<Listening, Stop> {
+    let open = |door: Door| {
+        let addr = door.addr;
+        door.open(PATIENCE).map_err(|errno| {
+            let line = format!(
+                "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
+                 (listenPort, namesrvListenPort, haListenPort, bind)"
+            );
+            Stop::new(exit::BIND, line)
+        })
+    };
+    let mut opened = Vec::new();
+    for (door, naming) in doors {
+        opened.push((open(door)?, naming));
+    }
+    Ok(Listening { doors: opened, peers: peers.map(open).transpose()? })
 }
 
 fn stop_of(fault: OpenFault) -> Stop {
@@ -366,16 +383,14 @@ fn plan(
             let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
             let naming = desk
                 .take()
-                .map(Some)
                 .and_then(|desk| Some(NamingPlan { door: doors.door(doors::NAMING)?, desk }));
             let names = [doors::broker(index), doors::vip(index)];
             let own_doors = names.iter().filter_map(|name| doors.door(name)).collect();
-            let name = config.shard_name(&host, index);
-            let peers = config.shard_ha_port(index).map(|port| SocketAddr::new(config.bind, port));
             let core = shard_cores.get(usize::from(index)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
+            let name = config.shard_name(&host, index);
             options.replica = pair::options(config, &name, (index, shards), primary)?;
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
@@ -384,19 +399,19 @@ fn plan(
             let stall_log_ms = config.stall_log_ms;
             let texts = loaded.texts();
             let staging = doors.staging(&options.log.staging_name);
-            let (doors, ring) = (own_doors, None);
             Ok(Plan {
                 index,
                 core,
                 options,
-                doors,
-                peers,
+                doors: own_doors,
+                peers: doors.door(&doors::peers(index)),
                 naming,
                 staging,
                 stall_log_ms,
                 texts,
                 bounds,
-                ring,
+                ring: None,
+                opened: false,
             })
         })
         .collect()

@@ -195,13 +195,13 @@ impl Event {
             Event::Written { token, .. }
             | Event::Read { token, .. }
             | Event::Synced { token, .. }
-            | Event::Chored { token, .. }
             | Event::Accepted { token, .. }
             | Event::Connected { token, .. }
             | Event::Received { token, .. }
             | Event::ReceiveEnded { token, .. }
             | Event::Filled { token, .. }
-            | Event::Sent { token, .. } => Some(*token),
+            | Event::Sent { token, .. }
+            | Event::Chored { token, .. } => Some(*token),
             Event::Woken => None,
         }
     }

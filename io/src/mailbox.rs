@@ -3,8 +3,8 @@
 //! A mailbox is a lock-free array queue; a bell is one flag and one eventfd that lies in the
 //! receiver's ring. The eventfd is written only when the receiver has said that it goes to sleep
 //! and nobody has rung since, so a busy receiver costs its senders no system call. Never: a ring
-//! that is lost, an unbounded queue, or a sender that blocks on another (the lock around the bell is
-//! taken for writing only when a receiver gets another driver).
+//! that is lost, an unbounded queue, or a sender that blocks on another (the lock around the bell
+//! is taken for writing only when a receiver gets another driver).
 
 use std::fmt;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

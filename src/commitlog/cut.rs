@@ -1,11 +1,11 @@
 //! The cut: what another history has in place of this log's tail leaves it, and is kept elsewhere.
 //!
-//! Only a node that comes back as a standby cuts, before its log is opened. First every block of the
-//! tail is copied to files of the same form, and flushed; then later segments go, newest first, and
-//! the blocks in the segment of the cut are unmade, so that no later start takes one for its own.
-//! Done twice it does the same, so a crash in between is made good by doing it again.
-//! Never: a block unmade that is not saved; a cut inside of a block (it goes whole, and comes back
-//! from the primary).
+//! Only a node that comes back as a standby cuts, before its log is opened. First every block of
+//! the tail is copied to files of the same form, and flushed; then later segments go, newest first,
+//! and the blocks in the segment of the cut are unmade, so that no later start takes one for its
+//! own. Done twice it does the same, so a crash in between is made good by doing it again. Never: a
+//! block unmade that is not saved; a cut inside of a block (it goes whole, and comes back from the
+//! primary).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

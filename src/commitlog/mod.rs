@@ -3,8 +3,9 @@
 //! A room of the machine tower: it knows bytes, blocks and watermarks and has never heard of a
 //! topic. `log` is the door; `staging` holds what the device has not taken, `flush` feeds it,
 //! `prepare` goes ahead of it, `segment` names the files, `reader` reads them cold, `retention`
-//! forgets them, `scan` and `recovery` open them again, `around` goes on behind damage, `copy` gives
-//! blocks to a standby and takes them from a primary, `cut` takes a tail away that is not its own.
+//! forgets them, `scan` and `recovery` open them again, `around` goes on behind damage, `copy`
+//! gives blocks to a standby and takes them from a primary, `cut` takes a tail away that is not its
+//! own.
 
 mod around;
 mod block;

@@ -294,7 +294,7 @@ impl Log {
 
     /// Removes what was prepared for a log that this one is no longer.
     pub(crate) fn drop_prepared(&mut self, driver: &mut Driver) -> Result<(), Errno> {
-        assert!(!self.is_preparing(), "nothing is being prepared");
+        assert!(!self.is_preparing(), "nothing is in the air");
         if let Some(next) = self.prepare.next.take() {
             driver.close_file(next.file);
             driver.remove(&segment::path(&self.options.dir, next.map.number))?;
@@ -306,7 +306,7 @@ impl Log {
         Ok(())
     }
 
-    /// Whether zeros are on their way to the device, or the next segment is being made.
+    /// Whether zeros, or the next segment, are on their way to the device.
     pub fn is_preparing(&self) -> bool {
         self.prepare.step.is_some() || self.prepare.syncing || self.prepare.making.is_some()
     }

@@ -222,7 +222,7 @@ knobs! {
         /// Port that the other box connects to, of shard 0; shard `n` listens 10 * `n` above. 0:
         /// none.
         haListenPort => ha_listen_port: Kind::Number { low: 0, high: 65_534, unit: "" },
-            auto "one above each shard's port when there is a pair: haSecret is set, or role, or brokerRole",
+            auto "one above each shard's port, when haSecret, role or brokerRole speak of a pair",
             default "auto", as some_u16 -> Option<u16>;
         /// What both boxes of a pair know and nobody else. Needed as soon as `bind` is not
         /// loopback. Never printed. A weir key.

@@ -34,19 +34,14 @@ pub(super) struct Door {
 
 impl Door {
     /// The open socket: the one that was given, or a new one, which is then kept by the manager.
-    /// A busy port is tried for `patience`. The same socket is given again when the shard is
-    /// opened again for another role: connections made meanwhile wait.
-    pub(super) fn open(&mut self, patience: Duration) -> Result<TcpListener, weir_io::Errno> {
-        let listener = match self.take_given() {
-            Some(given) => given,
-            None => {
-                let opened = weir_io::open_listener(self.addr, patience)?;
-                self.keep(&opened);
-                opened
-            }
-        };
-        self.given = Some(listener.try_clone()?);
-        Ok(listener)
+    /// A busy port is tried for `patience`.
+    pub(super) fn open(mut self, patience: Duration) -> Result<TcpListener, weir_io::Errno> {
+        if let Some(given) = self.take_given() {
+            return Ok(given);
+        }
+        let opened = weir_io::open_listener(self.addr, patience)?;
+        self.keep(&opened);
+        Ok(opened)
     }
 
     /// The socket that was given, if one was.
@@ -178,6 +173,11 @@ pub(super) fn vip(index: u16) -> String {
     format!("broker-{index}-vip")
 }
 
+/// Name of a shard's door for the other half of its pair.
+pub(super) fn peers(index: u16) -> String {
+    format!("ha-{index}")
+}
+
 /// Name of the name server's door.
 pub(super) const NAMING: &str = "namesrv";
 /// Name of the control plane's door.
@@ -190,6 +190,9 @@ pub(super) fn wanted(config: &Config, shards: u16) -> BTreeMap<String, SocketAdd
         doors.insert(broker(index), SocketAddr::new(config.bind, config.shard_port(index)));
         if let Some(port) = config.shard_vip_port(index) {
             doors.insert(vip(index), SocketAddr::new(config.bind, port));
+        }
+        if let Some(port) = config.shard_ha_port(index) {
+            doors.insert(peers(index), SocketAddr::new(config.bind, port));
         }
     }
     doors.insert(NAMING.into(), SocketAddr::new(config.bind, config.namesrv_listen_port));

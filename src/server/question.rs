@@ -46,8 +46,6 @@ pub enum Question {
     Figures(Box<Stages>, Reply<Figures>),
     /// What stands in topics and what groups have not read yet?
     Backlog(Reply<Backlog>),
-    /// What is to be registered with name servers outside?
-    Announce(Reply<Announced>),
     /// How is the pair? `None`: the shard is one of none.
     Pair(Reply<Option<PairReport>>),
     /// Make this standby the primary, even when that may lose something? Both answers are
@@ -55,6 +53,8 @@ pub enum Question {
     Promote(bool, Reply<Result<String, String>>),
     /// Hand this primary's role to its standby. Both answers are sentences.
     Switchover(Reply<Result<String, String>>),
+    /// What is to be registered with name servers outside?
+    Announce(Reply<Announced>),
 }
 
 /// What a shard is registered as.
@@ -161,7 +161,6 @@ impl Server {
                 reply.send(figures);
             }
             Question::Backlog(reply) => reply.send(self.backlog()),
-            Question::Announce(reply) => reply.send(self.announced()),
             Question::Pair(reply) => reply.send(self.shard.replica_report()),
             Question::Switchover(reply) => {
                 let answer = self.shard.switchover(&mut self.driver);
@@ -171,6 +170,7 @@ impl Server {
                 let answer = self.shard.promote(&mut self.driver, accept_loss);
                 reply.send(answer);
             }
+            Question::Announce(reply) => reply.send(self.announced()),
         }
     }
 

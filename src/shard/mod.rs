@@ -5,8 +5,8 @@
 //! its start, `fold` the state in it, `replay` the watch over that, `publish` and `fetch` the two
 //! message paths, `change` everything else that is durable, `keep` what happens in the background,
 //! `pending` who waits for a watermark, `cold` reads from disk, `checkpoint` the disposable cache
-//! of the fold, `follow` the shard's half of a pair, `tuning` what may change while it runs, `voice` the operator's
-//! lines.
+//! of the fold, `follow` the shard's half of a pair, `tuning` what may change while it runs,
+//! `voice` the operator's lines.
 
 mod change;
 mod checkpoint;

@@ -162,24 +162,6 @@ impl Shard {
     }
 }
 
-/// Tells of the fold in steps of [`FOLD_STEP`].
-#[derive(Debug, Default)]
-struct Steps {
-    first: Option<u64>,
-    next: u64,
-}
-
-impl Steps {
-    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) {
-        let first = *self.first.get_or_insert(position);
-        let done = position.saturating_sub(first);
-        if done >= self.next {
-            self.next = done + FOLD_STEP;
-            tell(done);
-        }
-    }
-}
-
 fn cannot(options: &ShardOptions, errno: Errno) -> OpenFault {
     OpenFault::Failed(format!("cannot write {}: {errno}", options.dir.display()))
 }
@@ -203,6 +185,24 @@ fn open_pair(driver: &mut Driver, options: &ShardOptions) -> Result<Option<Box<P
         pair.was_cut(driver, done.end, text).map_err(|errno| cannot(options, errno))?;
     }
     Ok(Some(Box::new(pair)))
+}
+
+/// Tells of the fold in steps of [`FOLD_STEP`].
+#[derive(Debug, Default)]
+struct Steps {
+    first: Option<u64>,
+    next: u64,
+}
+
+impl Steps {
+    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) {
+        let first = *self.first.get_or_insert(position);
+        let done = position.saturating_sub(first);
+        if done >= self.next {
+            self.next = done + FOLD_STEP;
+            tell(done);
+        }
+    }
 }
 
 fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {

@@ -31,6 +31,8 @@ enum Command {
     Registration(interop::RegistrationArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
+    /// Take the primary of a pair away under load, again and again
+    Failover(failover::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
     Tune,
     /// Prove the systemd units in a real systemd of its own (needs root)
@@ -38,8 +40,6 @@ enum Command {
     /// The producers of `service`, started by it inside of its machine
     #[command(hide = true)]
     ServiceLoad(service::LoadArguments),
-    /// Take the primary of a pair away under load, again and again
-    Failover(failover::Arguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -56,8 +56,8 @@ fn main() -> ExitCode {
         Command::Binary => binary::check(),
         Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
-        Command::Registration(arguments) => interop::registration(&arguments),
         Command::Failover(arguments) => failover::check(&arguments),
+        Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Service(arguments) => service::check(&arguments),
         Command::ServiceLoad(arguments) => service::load(&arguments),
