@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::buf::{Buf, Chunk, Slice};
+use crate::chore::{self, Chore};
 use crate::region::Region;
 #[cfg(feature = "sim")]
 use crate::sim::Sim;
@@ -126,6 +127,14 @@ pub enum Event {
         token: Token,
         /// Outcome.
         result: Result<(), Errno>,
+    },
+    /// A chore has ended.
+    Chored {
+        /// The submitter's token.
+        token: Token,
+        /// The file that [`crate::chore::Chore::Make`] made, or the error of the first call that
+        /// failed.
+        result: Result<Option<File>, Errno>,
     },
     /// A connection arrived on a listener (repeats; re-armed by the driver).
     Accepted {
@@ -288,6 +297,25 @@ impl Driver {
 
 /// Asynchronous file operations.
 impl Driver {
+    /// Has file work done that may wait for the file system, beside the loop.
+    pub fn chore(&mut self, chore: Chore, token: Token) {
+        match self {
+            Driver::Uring(driver) => driver.chore(chore, token),
+            #[cfg(feature = "sim")]
+            Driver::Sim(_) => {
+                let result = self.chore_now(chore);
+                if let Driver::Sim(driver) = self {
+                    driver.chored(token, result);
+                }
+            }
+        }
+    }
+
+    /// Does such work at once, blocking: for set-up and recovery.
+    pub fn chore_now(&mut self, chore: Chore) -> Result<Option<File>, Errno> {
+        chore::run(self, chore)
+    }
+
     /// Writes `source` at `offset`. `durable`: `RWF_DSYNC`, the event comes when the device has it.
     pub fn write(&mut self, file: File, offset: u64, source: Source, durable: bool, token: Token) {
         forward!(self, d => d.write(file, offset, source, durable, token));

@@ -12,6 +12,7 @@
 //! | receive | a buffer of the driver's pool | the kernel | [`Event::Received`] |
 //! | sized receive | spare capacity of a `Vec<u8>` | the operation | [`Event::Filled`] |
 //! | send | a `Vec<u8>` | the operation | [`Event::Sent`], cleared, with its capacity |
+//! | chore | paths, a [`Buf`] | the thread of chores | nothing |
 //! | connect | the peer's address | the operation | nothing |
 //!
 //! The region's mapping lives as long as a write holds it, and its range is left alone until the
@@ -23,6 +24,7 @@
 //! the kernel never writes to memory that was given back to the allocator.
 
 pub mod buf;
+pub mod chore;
 pub mod clock;
 pub mod cpu;
 pub mod driver;
@@ -38,6 +40,7 @@ pub mod sim;
 pub mod uring;
 
 pub use buf::{Buf, Chunk, Slice};
+pub use chore::Chore;
 pub use driver::{
     Driver, Errno, Event, File, Listener, OpenMode, ReceiveEnd, Socket, Source, Token,
 };

@@ -164,8 +164,15 @@ impl<'a> Life<'a> {
 
     /// The first record of a generation must be durable before anything is promised.
     fn take_office(&mut self) -> Result<(), End> {
-        if !self.append()? {
-            return Err(self.refused("its first record"));
+        let mut turns = 0;
+        while !self.append()? {
+            // The next segment may still be in the making, or have to be tried again.
+            if turns == SETTLE_TURNS || self.log.fenced().is_some() {
+                return Err(self.refused("its first record"));
+            }
+            turns += 1;
+            self.log.retry_road();
+            self.turn()?;
         }
         self.settle()?;
         self.in_office = true;
@@ -371,7 +378,9 @@ impl<'a> Life<'a> {
 
 fn room(event: &Event) -> Option<u8> {
     match event {
-        Event::Written { token, .. } | Event::Synced { token, .. } => Some((token.0 >> 56) as u8),
+        Event::Written { token, .. }
+        | Event::Synced { token, .. }
+        | Event::Chored { token, .. } => Some((token.0 >> 56) as u8),
         _ => None,
     }
 }

@@ -19,6 +19,10 @@ const KIND_SYNC: u64 = 2;
 pub(crate) const KIND_PREPARE: u64 = 3;
 /// See [`KIND_PREPARE`].
 pub(crate) const KIND_PREPARE_SYNC: u64 = 4;
+/// The next segment is made.
+pub(crate) const KIND_MAKE: u64 = 5;
+/// The oldest segment leaves.
+pub(crate) const KIND_FORGET: u64 = 6;
 
 /// A token of the log's room.
 pub(crate) fn token(kind: u64, value: u64) -> Token {
@@ -235,6 +239,10 @@ impl Log {
             Event::Synced { token, result } => match token.0 >> 48 & 0xFF {
                 KIND_SYNC => self.synced(driver, result),
                 _ => self.prepare_synced(result),
+            },
+            Event::Chored { token, result } => match token.0 >> 48 & 0xFF {
+                KIND_MAKE => self.made(driver, result),
+                _ => self.forgotten(driver, token.0 as u32, result.map(drop)),
             },
             _ => {}
         }

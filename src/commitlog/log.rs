@@ -16,6 +16,7 @@ use super::block::BlockHeader;
 use super::flush::{Flight, Flush};
 use super::prepare::Prepare;
 use super::reader::Damage;
+use super::retention::Forgetting;
 use super::segment::{Hole, Identity, Segment, SegmentMap};
 use super::staging::Staging;
 use crate::base::limits::{BLOCK_ALIGN, WRITES_IN_FLIGHT};
@@ -85,6 +86,7 @@ pub struct Log {
     /// Oldest first; the last one is being written.
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) prepare: Prepare,
+    pub(crate) forgetting: Forgetting,
     pub(crate) flush: Flush,
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) marks: Watermarks,
@@ -162,7 +164,7 @@ impl Log {
     pub fn can_take(&self, bytes: usize) -> Result<(), Refusal> {
         match self.fenced {
             Some(errno) => Err(Refusal::Fenced(errno)),
-            None if self.staging.has_room(bytes) => Ok(()),
+            None if self.staging.has_room(bytes) && self.road_open(bytes) => Ok(()),
             None => Err(Refusal::Full),
         }
     }

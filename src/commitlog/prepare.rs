@@ -7,15 +7,18 @@
 //! they name their old segment number.
 //! Never: a log write into a range that a zero write in flight still covers.
 
-use weir_io::{Buf, Driver, Errno, File, OpenMode, Source};
+use weir_io::{Buf, Chore, Driver, Errno, File, Source};
 
-use super::flush::{KIND_PREPARE, KIND_PREPARE_SYNC, token};
+use super::flush::{KIND_MAKE, KIND_PREPARE, KIND_PREPARE_SYNC, token};
 use super::log::{Log, Refusal};
 use super::segment::{self, SEGMENT_HEADER, Segment, SegmentMap};
 use crate::base::limits::PREPARE_STEP;
 
 /// Zeros written between two syncs of the preparing side.
 const SYNC_EVERY: u64 = 8 * 1024 * 1024;
+
+/// The next segment is made when this part of the active one is left.
+const MAKE_AT: u64 = 4;
 
 /// One step of zeros in flight.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +28,20 @@ struct Step {
     upto: u64,
 }
 
+/// The next segment, while it is being made beside the loop.
+#[derive(Debug)]
+struct Making {
+    number: u32,
+    /// File and size of the spare that becomes it.
+    spare: Option<(File, u64)>,
+}
+
 /// State of preparing.
 #[derive(Debug)]
 pub(crate) struct Prepare {
     /// The segment after the active one.
     next: Option<Segment>,
+    making: Option<Making>,
     /// Free files of the right size, to be used again: what retention gave back.
     pub(crate) spare: Vec<(u32, File, u64)>,
     step: Option<Step>,
@@ -47,6 +59,7 @@ impl Prepare {
     pub(crate) fn new() -> Prepare {
         Prepare {
             next: None,
+            making: None,
             spare: Vec::new(),
             step: None,
             unsynced: None,
@@ -59,12 +72,12 @@ impl Prepare {
 
     /// Files kept for use again, and the prepared next one.
     pub(crate) fn spare_files(&self) -> usize {
-        self.spare.len() + usize::from(self.next.is_some())
+        self.spare.len() + usize::from(self.next.is_some() || self.making.is_some())
     }
 }
 
 impl Log {
-    /// Begins the next segment.
+    /// Begins the next segment. `Full`: it is still being made.
     pub(crate) fn roll(&mut self, driver: &mut Driver, need: u64) -> Result<(), Refusal> {
         weir_io::failpoint::hit("segment-roll");
         if self.prepare.next.is_none() {
@@ -91,72 +104,85 @@ impl Log {
         if here || self.prepare.next.is_some() { None } else { self.prepare.failed }
     }
 
-    fn make_next(&mut self, driver: &mut Driver) {
-        self.prepare.retry = false;
-        let number = self.active_segment() + 1;
-        let made = match self.prepare.spare.pop() {
-            Some((old, file, size)) => self.reuse(driver, old, file, size, number),
-            None => self.create(driver, number),
-        };
-        match made {
-            Ok(segment) => {
-                self.prepare.next = Some(segment);
-                self.prepare.failed = None;
-            }
+    /// Whether the active segment, or a next one that is ready, takes a record of `len` bytes.
+    pub(crate) fn road_open(&self, len: usize) -> bool {
+        let need = super::block::disk_len(len) as u64;
+        let open = self.staging.open_block().map_or(0, |block| block.span as u64);
+        let fits = |s: &Segment| s.map.end_offset + open + need <= s.size;
+        self.prepare.next.is_some() || self.segments.back().is_some_and(fits)
+    }
+
+    /// Makes the next segment at once where little of the active one is left, so that a log that
+    /// has just been opened takes its first records. Without space they are refused by name.
+    pub(crate) fn pave(&mut self, driver: &mut Driver) {
+        let Some(active) = self.segments.back() else { return };
+        let left = active.size.saturating_sub(active.map.end_offset);
+        if left >= self.options.prepare_ahead.max(active.size / MAKE_AT).min(active.size / 2) {
+            return;
+        }
+        match self.create(driver, self.active_segment() + 1) {
+            Ok(next) => self.prepare.next = Some(next),
             Err(errno) => self.prepare.failed = Some(errno),
         }
     }
 
-    /// Makes a new segment file. Its header is durable before it is used.
-    pub(crate) fn create(&mut self, driver: &mut Driver, number: u32) -> Result<Segment, Errno> {
-        let path = segment::path(&self.options.dir, number);
-        let mode = OpenMode { create: true, write: true, direct: true };
-        let file = driver.open(&path, mode)?;
-        let size = self.options.segment_bytes;
-        let made = self.write_header(driver, file, number, size, true);
-        if let Err(errno) = made {
-            driver.close_file(file);
-            // Half a segment helps nobody and holds the space that reads and deletes need.
-            let _ = driver.remove(&path);
-            return Err(errno);
+    /// Has the next segment made beside the loop: of a spare file, or anew.
+    fn make_next(&mut self, driver: &mut Driver) {
+        if self.prepare.making.is_some() {
+            return;
         }
-        Ok(Segment { map: SegmentMap::new(number, 0), file, size, prepared: SEGMENT_HEADER })
-    }
-
-    fn reuse(
-        &mut self,
-        driver: &mut Driver,
-        old: u32,
-        file: File,
-        size: u64,
-        number: u32,
-    ) -> Result<Segment, Errno> {
-        self.write_header(driver, file, number, size, false)?;
-        let dir = self.options.dir.clone();
-        driver.rename(&dir.join(spare_name(old)), &segment::path(&dir, number))?;
-        driver.sync_dir(&dir)?;
-        Ok(Segment { map: SegmentMap::new(number, 0), file, size, prepared: size })
-    }
-
-    fn write_header(
-        &mut self,
-        driver: &mut Driver,
-        file: File,
-        number: u32,
-        size: u64,
-        new: bool,
-    ) -> Result<(), Errno> {
-        let patience = std::time::Duration::from_millis(self.options.lock_patience_ms);
-        if new {
-            if !driver.lock(file, patience)? {
-                return Err(Errno::IO);
+        self.prepare.retry = false;
+        let number = self.active_segment() + 1;
+        let to = segment::path(&self.options.dir, number);
+        let (chore, spare) = match self.prepare.spare.pop() {
+            Some((old, file, size)) => {
+                let head = segment::header_page(self.identity, number, size);
+                let from = self.options.dir.join(spare_name(old));
+                (Chore::Reuse { from, to, head }, Some((file, size)))
             }
-            driver.allocate(file, size)?;
+            None => (self.make(to, number), None),
+        };
+        self.prepare.making = Some(Making { number, spare });
+        driver.chore(chore, token(KIND_MAKE, u64::from(number)));
+    }
+
+    /// The making of the next segment has ended.
+    pub(crate) fn made(&mut self, driver: &mut Driver, result: Result<Option<File>, Errno>) {
+        let Some(Making { number, spare }) = self.prepare.making.take() else { return };
+        let made = result.map(|file| match (file, spare) {
+            (Some(file), _) => Some((file, self.options.segment_bytes, SEGMENT_HEADER)),
+            (None, Some((file, size))) => Some((file, size, size)),
+            (None, None) => None,
+        });
+        match made {
+            Ok(Some((file, size, prepared))) => {
+                let map = SegmentMap::new(number, 0);
+                self.prepare.next = Some(Segment { map, file, size, prepared });
+                self.prepare.failed = None;
+            }
+            Ok(None) => {}
+            Err(errno) => {
+                if let Some((file, _)) = spare {
+                    driver.close_file(file);
+                }
+                self.prepare.failed = Some(errno);
+            }
         }
-        let page = segment::header_page(self.identity, number, size);
-        driver.write_now(file, 0, &page)?;
-        driver.sync_now(file)?;
-        if new { driver.sync_dir(&self.options.dir) } else { Ok(()) }
+    }
+
+    fn make(&self, path: std::path::PathBuf, number: u32) -> Chore {
+        let size_bytes = self.options.segment_bytes;
+        let head = segment::header_page(self.identity, number, size_bytes);
+        let patience = std::time::Duration::from_millis(self.options.lock_patience_ms);
+        Chore::Make { path, size_bytes, head, patience }
+    }
+
+    /// Makes a new segment file at once, blocking. Its header is durable before it is used.
+    pub(crate) fn create(&mut self, driver: &mut Driver, number: u32) -> Result<Segment, Errno> {
+        let chore = self.make(segment::path(&self.options.dir, number), number);
+        let file = driver.chore_now(chore)?.ok_or(Errno::IO)?;
+        let size = self.options.segment_bytes;
+        Ok(Segment { map: SegmentMap::new(number, 0), file, size, prepared: SEGMENT_HEADER })
     }
 
     /// Whether a zero write in flight covers a place that the next log write would use.
@@ -186,8 +212,10 @@ impl Log {
             return self.zero_step(driver, true);
         }
         let may_try = self.prepare.failed.is_none() || self.prepare.retry;
-        if left < ahead && self.prepare.next.is_none() && may_try {
-            return self.make_next(driver);
+        // Making a file can take a second, zeroing its beginning not.
+        let soon = left < ahead.max(active.size / MAKE_AT);
+        if soon && self.prepare.next.is_none() && may_try {
+            self.make_next(driver);
         }
         let next_road = self.prepare.next.as_ref().map_or(u64::MAX, |next| next.prepared);
         if left < ahead && next_road < ahead - left {

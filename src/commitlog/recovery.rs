@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_io::{Buf, Driver, Errno, File, OpenMode};
+use weir_io::{Buf, Chore, Driver, Errno, File, OpenMode};
 
 use super::block::{BlockHeader, FLAG_REPLAYED, disk_len};
 use super::flush::Flush;
@@ -193,6 +193,7 @@ impl Log {
             survives_kill,
             segments,
             prepare: Prepare::new(),
+            forgetting: super::retention::Forgetting::default(),
             flush: Flush::new(),
             flights: VecDeque::with_capacity(16),
             marks: Watermarks { appended: end, staged: end, durable: end },
@@ -415,6 +416,7 @@ impl Opening {
         let mut log =
             Log::assemble(driver, self.options, self.identity, segments, generation, end)?;
         log.newest_ms = log.newest_ms.max(newest_ms);
+        log.pave(driver);
         Ok((log, self.report))
     }
 
@@ -556,20 +558,13 @@ impl Replay<'_> {
         let number = self.segments.back().map_or(1, |s| s.map.number + 1);
         let path = segment::path(&self.options.dir, number);
         let io = |e| LogError::Io("cannot make", path.clone(), e);
-        let mode = OpenMode { create: true, write: true, direct: true };
-        let file = driver.open(&path, mode).map_err(io)?;
+        let size_bytes = self.options.segment_bytes;
+        let head = segment::header_page(self.identity, number, size_bytes);
         let patience = Duration::from_millis(self.options.lock_patience_ms);
-        if !driver.lock(file, patience).map_err(io)? {
-            return Err(LogError::InUse(path));
-        }
-        driver.allocate(file, self.options.segment_bytes).map_err(io)?;
-        let size = self.options.segment_bytes;
-        let page = segment::header_page(self.identity, number, size);
-        driver.write_now(file, 0, &page).map_err(io)?;
-        driver.sync_now(file).map_err(io)?;
-        driver.sync_dir(&self.options.dir).map_err(io)?;
+        let chore = Chore::Make { path: path.clone(), size_bytes, head, patience };
+        let Some(file) = driver.chore_now(chore).map_err(io)? else { return Err(io(Errno::IO)) };
         let map = SegmentMap::new(number, self.end);
-        self.segments.push_back(Segment { map, file, size, prepared: SEGMENT_HEADER });
+        self.segments.push_back(Segment { map, file, size: size_bytes, prepared: SEGMENT_HEADER });
         Ok(())
     }
 }

@@ -237,6 +237,7 @@ impl Server {
             }
             Event::Written { token, .. }
             | Event::Synced { token, .. }
+            | Event::Chored { token, .. }
             | Event::Read { token, .. } => {
                 if tokens::room(token) == commitlog::TOKEN_ROOM {
                     self.shard.on_log_event(&mut self.driver, event);

@@ -31,6 +31,8 @@ pub(crate) const KIND_INDEX_SYNC: u64 = 4;
 pub(crate) const KIND_CHECKPOINT: u64 = 5;
 /// See [`KIND_WINDOW`].
 pub(crate) const KIND_CHECKPOINT_SYNC: u64 = 6;
+/// See [`KIND_WINDOW`].
+pub(crate) const KIND_INDEX_GROWN: u64 = 7;
 
 /// A token of the shard's room.
 pub(crate) fn token(kind: u64, value: u64) -> Token {

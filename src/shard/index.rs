@@ -1,13 +1,15 @@
 //! Full chunks of the consume queues on their way to the index file.
 //!
 //! Chunks at neighbouring slots gather for a moment and are written together; the file grows in
-//! large steps, because a write past a file's end locks all of it. A chunk that is lost with the
+//! large steps and ahead of its use, because a write past a file's end locks all of it. A chunk that is lost with the
 //! device's cache is folded from the log again: a checkpoint is what flushes the file.
 //! Invariant: a chunk is gathered, in flight, or reported back; never two of them.
 
-use weir_io::{Buf, Driver, Errno, File, Source};
+use std::path::PathBuf;
 
-use super::cold::{KIND_CHUNK_WRITE, token};
+use weir_io::{Buf, Chore, Driver, Errno, File, Source};
+
+use super::cold::{KIND_CHUNK_WRITE, KIND_INDEX_GROWN, token};
 use crate::base::limits::INDEX_CHUNK;
 use crate::queue::{ChunkRef, Queues};
 
@@ -31,8 +33,11 @@ struct Batch {
 /// The writing side of the index file.
 #[derive(Debug)]
 pub(super) struct IndexWriter {
+    path: PathBuf,
     file: File,
     size: u64,
+    /// The file is being made larger, beside the loop.
+    growing: bool,
     gathering: Option<Batch>,
     /// First slot and chunks of each write in flight.
     flying: Vec<(u32, Vec<ChunkRef>)>,
@@ -43,9 +48,18 @@ pub(super) struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// A writer of `file`, which is `size` bytes long.
-    pub(super) fn new(file: File, size: u64) -> IndexWriter {
-        IndexWriter { file, size, gathering: None, flying: Vec::new(), spare: Vec::new(), bytes: 0 }
+    /// A writer of the file at `path`, open as `file`, which is `size` bytes long.
+    pub(super) fn new(path: PathBuf, file: File, size: u64) -> IndexWriter {
+        IndexWriter {
+            path,
+            file,
+            size,
+            growing: false,
+            gathering: None,
+            flying: Vec::new(),
+            spare: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes full chunks whose records are below `durable`, and writes what has gathered.
@@ -85,18 +99,32 @@ impl IndexWriter {
         let Some(first) = chunks.first().map(|chunk| chunk.slot) else { return };
         let offset = u64::from(first) * INDEX_CHUNK as u64;
         let end = offset + (chunks.len() * INDEX_CHUNK) as u64;
-        if end > self.size {
-            let size = end.next_multiple_of(GROWTH);
-            // Without space the write itself reports it.
-            if driver.allocate(self.file, size).is_ok() {
-                self.size = size;
-            }
-        }
+        self.grow(driver, end);
         buf.set_len(chunks.len() * INDEX_CHUNK);
         self.bytes += (chunks.len() * INDEX_CHUNK) as u64;
         let token = token(KIND_CHUNK_WRITE, u64::from(first));
         driver.write(self.file, offset, Source::Buf(buf), false, token);
         self.flying.push((first, chunks));
+    }
+
+    /// Has the file grow when half a step is left behind `end`. A write that comes before the
+    /// growth only waits longer; without space the write itself reports it.
+    fn grow(&mut self, driver: &mut Driver, end: u64) {
+        if self.growing || end + GROWTH / 2 <= self.size {
+            return;
+        }
+        self.growing = true;
+        let len_bytes = (end + GROWTH / 2).next_multiple_of(GROWTH);
+        let chore = Chore::Reserve { path: self.path.clone(), len_bytes };
+        driver.chore(chore, token(KIND_INDEX_GROWN, len_bytes / GROWTH));
+    }
+
+    /// The file has grown to `steps` times its step, or could not.
+    pub(super) fn grown(&mut self, steps: u64, result: Result<Option<File>, Errno>) {
+        self.growing = false;
+        if result.is_ok() {
+            self.size = self.size.max(steps * GROWTH);
+        }
     }
 
     /// A write that began at slot `first` ended; its chunks are reported to `queues`.

@@ -105,7 +105,11 @@ impl Shard {
             meter: Meter::new(driver.now_ns(), driver.wall_ms()),
             log,
             index,
-            index_writer: IndexWriter::new(index, driver.file_len(index).unwrap_or(0)),
+            index_writer: IndexWriter::new(
+                index_path(&options),
+                index,
+                driver.file_len(index).unwrap_or(0),
+            ),
             pending: Pending::new(),
             cold: Cold::default(),
             checkpoints: Checkpoints::new(dir, loaded),
@@ -180,8 +184,12 @@ fn tell_quarantined(driver: &mut Driver, options: &ShardOptions, voice: &mut Voi
     }
 }
 
+fn index_path(options: &ShardOptions) -> PathBuf {
+    options.dir.join("consumequeue")
+}
+
 fn open_index(driver: &mut Driver, options: &ShardOptions) -> Result<File, OpenFault> {
-    let path = options.dir.join("consumequeue");
+    let path = index_path(options);
     let mode = OpenMode { create: true, write: true, direct: true };
     driver
         .open(&path, mode)

@@ -163,6 +163,7 @@ impl Shard {
     pub(super) fn on_own_event(&mut self, driver: &mut Driver, event: Event) {
         let (Event::Written { token, .. }
         | Event::Synced { token, .. }
+        | Event::Chored { token, .. }
         | Event::Read { token, .. }) = event
         else {
             return;
@@ -197,6 +198,7 @@ impl Shard {
             Event::Written { token, result, buf } if split(token).0 == KIND_CHUNK_WRITE => {
                 self.chunks_written(split(token).1 as u32, buf, result);
             }
+            Event::Chored { token, result } => self.index_writer.grown(split(token).1, result),
             event => match self.checkpoints.on_event(driver, &event) {
                 Ok(true) => self.broker.queues.checkpointed(),
                 Ok(false) => {}

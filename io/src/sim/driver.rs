@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::disk::Kind;
 use super::disk_ops::{From, check_aligned};
 use super::net::Owner;
-use super::state::{DEAD, State};
+use super::state::{DEAD, Ready, State};
 use super::world::World;
 use crate::buf::Buf;
 use crate::driver::{Errno, Event, File, Listener, OpenMode, Socket, Source, Token};
@@ -257,6 +257,15 @@ impl Sim {
         let _ = self.on_file("write", file, &words, |state, _, open| {
             let from = (From::Live(source), durable);
             let _ = state.submit_write(self.core, open, offset, from, Some(token));
+            Ok(())
+        });
+    }
+
+    /// A chore that was done in simulated time has ended: tells it with the next events.
+    pub(crate) fn chored(&mut self, token: Token, result: Result<Option<File>, Errno>) {
+        let _ = self.call("chored", &[token.0], |state| {
+            let event = Event::Chored { token, result };
+            state.push_ready(self.core, Ready { end: None, event });
             Ok(())
         });
     }

@@ -450,6 +450,7 @@ fn describe(event: &Event) -> (&'static str, [u64; 2]) {
             ("read", [token.0, result.map_or(u64::MAX, |len| len as u64)])
         }
         Event::Synced { token, result } => ("synced", [token.0, code(result)]),
+        Event::Chored { token, result } => ("chored", [token.0, u64::from(result.is_err())]),
         Event::Accepted { token, result } => {
             ("accepted", [token.0, result.map_or(u64::MAX, |s| u64::from(s.slot))])
         }

@@ -73,6 +73,7 @@ fn tokens(events: &[Event]) -> Vec<u64> {
             Event::Written { token, .. }
             | Event::Read { token, .. }
             | Event::Synced { token, .. }
+            | Event::Chored { token, .. }
             | Event::Accepted { token, .. }
             | Event::Connected { token, .. }
             | Event::Received { token, .. }

@@ -41,11 +41,7 @@ impl FileSlot {
 impl Uring {
     /// See [`crate::Driver::open`]. `EMFILE`: as many are open as the options allow.
     pub fn open(&mut self, path: &Path, mode: OpenMode) -> Result<File, Errno> {
-        let free = self.files.iter().position(|slot| slot.file.is_none());
-        let index = free.unwrap_or(self.files.len());
-        if index >= self.file_limit {
-            return Err(Errno(libc::EMFILE));
-        }
+        self.free_slot()?;
         let flags = if mode.direct { libc::O_DIRECT } else { 0 };
         let file = OpenOptions::new()
             .read(true)
@@ -55,12 +51,24 @@ impl Uring {
             .mode(0o640)
             .custom_flags(flags | libc::O_CLOEXEC)
             .open(path)?;
-        let slot = FileSlot { file: Some(file), closed: false, direct: mode.direct, in_flight: 0 };
+        self.adopt_file(file, mode.direct)
+    }
+
+    /// Gives an open file a slot.
+    pub(super) fn adopt_file(&mut self, file: OsFile, direct: bool) -> Result<File, Errno> {
+        let index = self.free_slot()?;
+        let slot = FileSlot { file: Some(file), closed: false, direct, in_flight: 0 };
         match self.files.get_mut(index) {
             Some(place) => *place = slot,
             None => self.files.push(slot),
         }
         Ok(File(index as u32))
+    }
+
+    fn free_slot(&self) -> Result<usize, Errno> {
+        let free = self.files.iter().position(|slot| slot.file.is_none());
+        let index = free.unwrap_or(self.files.len());
+        if index < self.file_limit { Ok(index) } else { Err(Errno(libc::EMFILE)) }
     }
 
     /// See [`crate::Driver::close_file`].
@@ -106,31 +114,14 @@ impl Uring {
         Ok(self.opened(file)?.metadata()?.len())
     }
 
-    /// See [`crate::Driver::allocate`]. Where the file system cannot reserve, the file only
-    /// becomes that long.
+    /// See [`crate::Driver::allocate`].
     pub fn allocate(&mut self, file: File, len_bytes: u64) -> Result<(), Errno> {
-        let file = self.opened(file)?;
-        match reserve(file, len_bytes) {
-            Err(Errno(libc::EOPNOTSUPP)) if file.metadata()?.len() < len_bytes => {
-                Ok(file.set_len(len_bytes)?)
-            }
-            Err(Errno(libc::EOPNOTSUPP)) => Ok(()),
-            other => other,
-        }
+        reserve(self.opened(file)?, len_bytes)
     }
 
     /// See [`crate::Driver::lock`].
     pub fn lock(&mut self, file: File, patience: Duration) -> Result<bool, Errno> {
-        let file = self.opened(file)?;
-        let start = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(true),
-                Err(TryLockError::Error(error)) => return Err(error.into()),
-                Err(TryLockError::WouldBlock) if start.elapsed() >= patience => return Ok(false),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY_PAUSE),
-            }
-        }
+        lock_within(self.opened(file)?, patience)
     }
 
     /// See [`crate::Driver::sync_now`].
@@ -222,7 +213,21 @@ impl Uring {
     }
 }
 
-/// Allocates the blocks of the first `len_bytes` of a file and makes it at least that long.
+/// Takes an exclusive `flock` within `patience`; `Ok(false)`: another holds it.
+pub(super) fn lock_within(file: &OsFile, patience: Duration) -> Result<bool, Errno> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+            Err(TryLockError::WouldBlock) if start.elapsed() >= patience => return Ok(false),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY_PAUSE),
+        }
+    }
+}
+
+/// Allocates the blocks of the first `len_bytes` of a file and makes it at least that long; where
+/// the file system cannot reserve, the file only becomes that long.
 pub(super) fn reserve(file: &OsFile, len_bytes: u64) -> Result<(), Errno> {
     let len = i64::try_from(len_bytes).map_err(|_| Errno(libc::EFBIG))?;
     loop {
@@ -232,6 +237,10 @@ pub(super) fn reserve(file: &OsFile, len_bytes: u64) -> Result<(), Errno> {
         }
         match std::io::Error::last_os_error().into() {
             Errno(libc::EINTR) => {}
+            Errno(libc::EOPNOTSUPP) if file.metadata()?.len() < len_bytes => {
+                return Ok(file.set_len(len_bytes)?);
+            }
+            Errno(libc::EOPNOTSUPP) => return Ok(()),
             errno => return Err(errno),
         }
     }

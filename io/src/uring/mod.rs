@@ -9,6 +9,7 @@
 //! nothing), but registered memory counts against `RLIMIT_MEMLOCK`, 8 MiB by default.
 
 mod accept;
+mod chores;
 mod complete;
 mod disk;
 mod files;

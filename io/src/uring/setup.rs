@@ -75,6 +75,8 @@ pub struct Uring {
     /// Completions of the current turn; kept for its memory.
     pub(super) batch: Vec<Completion>,
     pub(super) bell: Bell,
+    /// The thread for blocking file work, once there was some.
+    pub(super) chores: Option<super::chores::Chores>,
     /// Disk operations that the kernel has.
     pub(super) disk_in_flight: u32,
     pub(super) file_limit: usize,
@@ -121,6 +123,7 @@ impl Uring {
             ready: Vec::new(),
             batch: Vec::with_capacity(4 * options.entries as usize),
             bell,
+            chores: None,
             disk_in_flight: 0,
             file_limit: options.files as usize,
             socket_limit: options.sockets as usize,

@@ -2,6 +2,7 @@
 //! driver, a bound on its patience, and a directory on a real file system.
 //! Never: a test that passes because the kernel lacks what it tests.
 
+mod chores;
 mod disk;
 mod loopback;
 mod turn;

@@ -39,6 +39,7 @@ impl Uring {
             self.feed_starved();
             events.append(&mut self.ready);
             if self.bell.take() {
+                self.collect_chores(events);
                 events.push(Event::Woken);
             }
             let now_ns = clock::now_ns();
