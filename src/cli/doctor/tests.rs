@@ -89,7 +89,7 @@ fn a_port_that_somebody_holds_is_not_ready_and_named_with_the_remedy() {
     let config = Config {
         namesrv_listen_port: port,
         control_listen_port: Some(0),
-        ..config(&folder("ports"))
+        ..config(Path::new("weir-data"))
     };
     let finding = super::plan::ports(&config, 1);
     assert_eq!(finding.verdict, Verdict::NotReady);
