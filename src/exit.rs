@@ -1,8 +1,9 @@
 //! The process's exit codes: one number per cause, so that a unit file, a script or a probe can
 //! tell them apart without reading text.
 //!
-//! `docs/cli.md` shows this table; a test compares them. A number is never reused for another
-//! cause. It knows nothing of what failed: the room that failed chooses the row.
+//! `docs/cli.md` shows this table, `docs/exit-codes.md` has a section for each; tests compare them.
+//! A number is never reused for another cause. It knows nothing of what failed: the room that
+//! failed chooses the row.
 
 /// Why the process ends: the code of the table below, and one line for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ codes! {
     DISK_FAILED = 20;
     /// Another system call failed at start; the line names it.
     CALL = 21;
+    /// A second SIGTERM or SIGINT cut the drain short; the next start recovers as after a kill.
+    HURRIED = 22;
     /// `weir doctor`: this box is not ready; every reason was printed with what mends it.
     NOT_READY = 30;
 }
@@ -70,6 +73,34 @@ codes! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The page has one section per code, in order, and says of each what the unit file does.
+    #[test]
+    fn every_code_has_its_section_which_says_what_the_unit_file_does() {
+        let page = include_str!("../docs/exit-codes.md");
+        let unit = include_str!("../systemd/weir.service");
+        let listed = |key: &str| -> Vec<u8> {
+            let line = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.split(' ').map(|code| code.parse().unwrap()).collect()
+        };
+        let mut stays = listed("RestartPreventExitStatus=");
+        stays.extend(listed("SuccessExitStatus="));
+        stays.push(OK);
+        let sections: Vec<(u8, &str)> = page
+            .split("\n## ")
+            .skip(1)
+            .map(|section| {
+                let (code, rest) = section.split_once(": ").unwrap();
+                (code.parse().unwrap(), rest.split_once("\n\n").unwrap().1)
+            })
+            .collect();
+        let codes: Vec<u8> = TABLE.iter().map(|(code, _)| *code).collect();
+        assert_eq!(sections.iter().map(|(code, _)| *code).collect::<Vec<u8>>(), codes);
+        for (code, text) in sections {
+            let word = if stays.contains(&code) { "stays stopped" } else { "restarted" };
+            assert!(text.starts_with(&format!("systemd: {word}. ")), "{code}: {text}");
+        }
+    }
 
     #[test]
     fn codes_rise_and_stay_below_the_shells_own() {

@@ -1,18 +1,20 @@
 //! The process: one pinned thread per shard, and this one to start, say ready and end them.
 //!
 //! It decides what belongs to the box and not to a shard: how many shards the data directory has,
-//! which core each gets, which addresses are listened on and advertised, when the process ends.
+//! which core each gets, which addresses are listened on and advertised. `doors` are the sockets,
+//! `life` hears the shards and ends them, `watch` is the watchdog's rule.
 //! Never: a message; a lock that a shard takes.
 
 mod name_server;
 mod registrar;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use weir_io::mailbox::{self, Receiver, Sender};
+use weir_io::service::{Given, StagingPlace, Store};
 use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
 
 use self::registrar::{Registrar, Ring, ShardAddress};
@@ -24,6 +26,13 @@ use crate::exit::{self, Stop};
 use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
 
+mod doors;
+mod life;
+mod watch;
+
+use doors::{Door, Doors};
+use life::{Life, Outcome, Word};
+
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,8 +41,9 @@ struct Plan {
     index: u16,
     core: Option<usize>,
     options: ShardOptions,
-    listen: Vec<SocketAddr>,
+    doors: Vec<Door>,
     naming: Option<NamingPlan>,
+    staging: Option<StagingPlace>,
     /// Every configuration key and its value.
     texts: Vec<(&'static str, String)>,
     stall_log_ms: u64,
@@ -44,22 +54,15 @@ struct Plan {
 
 /// What the first shard needs to be the name server too.
 struct NamingPlan {
-    listen: SocketAddr,
+    door: Door,
     desk: NamingDesk,
-}
-
-/// What a shard's thread says back.
-enum Word {
-    /// It serves; this is one line about its recovery.
-    Ready(u16, String),
-    /// It ended.
-    Ended(Result<(), Stop>),
 }
 
 /// Runs a broker until SIGTERM or SIGINT. Prints one ready line on stdout. `sources` are what
 /// `loaded` was read from: run-time changes are checked against them.
 pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     signal::block_termination();
+    let given = Given::take().map_err(|why| Stop::new(exit::CONFIG, why))?;
     let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
@@ -70,10 +73,13 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
-    let mut plans = plan(&loaded, &data, shards, &memory)?;
+    let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));
+    let mut doors = Doors::sort(&config, shards, given.named, store)?;
+    let mut plans = plan(&loaded, &data, shards, &memory, &mut doors)?;
     let rung = rings(&config, &mut plans);
+    let log_bytes = plans.iter().map(|plan| folder_bytes(&plan.options.log.dir)).collect();
     let settings = settings(loaded, sources, &data, shards)?;
-    let control = Control::bind(&config, PATIENCE)?.map(|c| c.with_settings(settings));
+    let control = control(&config, &mut doors)?.map(|c| c.with_settings(settings));
     let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::channel(MAILBOX)).unzip();
     let control = control.map(|control| control.start(&boxes)).transpose()?;
     let (words, heard) = mpsc::channel();
@@ -81,7 +87,12 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     for (plan, inbox) in plans.into_iter().zip(inboxes) {
         threads.push(start(plan, inbox, boxes.clone(), words.clone())?);
     }
-    let outcome = supervise(&config, &heard, shards, || register(&config, &boxes, rung));
+    let watchdog = given.watchdog;
+    let life = Life { config: &config, boxes: &boxes, heard: &heard, words, log_bytes, watchdog };
+    let outcome = match life.live(|| register(&config, &boxes, rung)) {
+        Outcome::Now(outcome) => return outcome,
+        Outcome::Over(outcome) => outcome,
+    };
     for letterbox in &boxes {
         let _ = letterbox.send(Letter::Stop);
     }
@@ -126,6 +137,25 @@ fn register(
     started.map(Some).map_err(failed)
 }
 
+/// The control port: given by the service manager, or bound here and given to it.
+fn control(config: &Config, doors: &mut Doors) -> Result<Option<Control>, Stop> {
+    let Some(mut door) = doors.door(doors::CONTROL) else { return Ok(None) };
+    if let Some(given) = door.take_given() {
+        return Ok(Some(Control::on(given, config)));
+    }
+    let bound = Control::bind(config, PATIENCE)?;
+    if let Some(control) = &bound {
+        door.keep(control);
+    }
+    Ok(bound)
+}
+
+/// Bytes of the files in a folder; 0 when it is not there.
+fn folder_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
+}
+
 /// Divides the memory, and says how.
 fn memory_plan(config: &Config, shards: u16) -> Result<MemoryPlan, Stop> {
     let plan = config
@@ -151,50 +181,6 @@ fn start(
         .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
 }
 
-/// Waits until all serve, says so, and waits for the end. What `serving` gives is kept until then.
-fn supervise<T>(
-    config: &Config,
-    heard: &mpsc::Receiver<Word>,
-    shards: u16,
-    serving: impl FnOnce() -> Result<T, Stop>,
-) -> Result<(), Stop> {
-    for _ in 0..shards {
-        match heard.recv() {
-            Ok(Word::Ready(index, line)) => eprintln!("recovered shard-{index}: {line}"),
-            Ok(Word::Ended(Err(stop))) => return Err(stop),
-            Ok(Word::Ended(Ok(()))) | Err(_) => {
-                return Err(Stop::new(exit::DISK_FAILED, "a shard ended"));
-            }
-        }
-    }
-    // Told before the ready line; dropped, that is unregistered, before the shards are stopped.
-    let _serving = serving()?;
-    let last = config.shard_port(shards - 1);
-    let control = match config.control_port() {
-        0 => String::new(),
-        port => format!(", control {}", SocketAddr::new(config.control_bind, port)),
-    };
-    println!(
-        "weir ready: name server {}:{}, {shards} shard(s) on ports {}-{last}{control}, data in {}",
-        config.bind,
-        config.namesrv_listen_port,
-        config.listen_port,
-        config.store_path_root_dir.display()
-    );
-    let (signals, caught) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = signals.send(signal::wait_for_termination());
-    });
-    loop {
-        if caught.recv_timeout(Duration::from_millis(100)).is_ok() {
-            return Ok(());
-        }
-        if let Ok(Word::Ended(ended)) = heard.try_recv() {
-            return ended.and(Err(Stop::new(exit::DISK_FAILED, "a shard ended by itself")));
-        }
-    }
-}
-
 /// One shard's life, on its own thread.
 fn run_shard(
     plan: Plan,
@@ -206,18 +192,25 @@ fn run_shard(
         // A core that left the cpuset since is no reason not to serve.
         let _ = cpu::pin(core);
     }
-    let uring =
+    let mut uring =
         Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
+    if let Some(place) = plan.staging {
+        uring.set_staging_place(place);
+    }
     let mut driver = Driver::Uring(Box::new(uring));
     inbox.attach(driver.bell());
-    let (shard, report) = Shard::open(&mut driver, plan.options).map_err(stop_of)?;
+    let mut folded = |bytes| {
+        let _ = words.send(Word::Folding(plan.index, bytes));
+    };
+    let opened = Shard::open_watched(&mut driver, plan.options, &mut folded);
+    let (shard, report) = opened.map_err(stop_of)?;
     let mut listeners = Vec::new();
-    for addr in plan.listen {
-        listeners.push((listen(&mut driver, addr)?, false));
+    for door in plan.doors {
+        listeners.push((listen(&mut driver, door)?, false));
     }
     let mut desk = None;
     if let Some(naming) = plan.naming {
-        listeners.push((listen(&mut driver, naming.listen)?, true));
+        listeners.push((listen(&mut driver, naming.door)?, true));
         desk = Some(naming.desk);
     }
     let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
@@ -229,7 +222,7 @@ fn run_shard(
     }
     server.set_bounds(plan.bounds);
     for (listener, naming) in listeners {
-        server.serve(listener, naming);
+        server.serve_later(listener, naming);
     }
     // The first turn tells the name server of this shard's topics: then the route is whole.
     server
@@ -239,15 +232,16 @@ fn run_shard(
     server.run().map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))
 }
 
-fn listen(driver: &mut Driver, addr: SocketAddr) -> Result<weir_io::Listener, Stop> {
-    let listening = driver.listen(addr, PATIENCE).map_err(|errno| {
+fn listen(driver: &mut Driver, door: Door) -> Result<weir_io::Listener, Stop> {
+    let addr = door.addr;
+    let opened = door.open(PATIENCE).and_then(|listener| driver.listen_on(listener));
+    opened.map_err(|errno| {
         let line = format!(
             "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
              (listenPort, namesrvListenPort, bind)"
         );
         Stop::new(exit::BIND, line)
-    })?;
-    Ok(listening.0)
+    })
 }
 
 fn stop_of(fault: OpenFault) -> Stop {
@@ -266,7 +260,7 @@ pub(crate) fn shard_count(config: &Config, data: &Path) -> Result<u16, Stop> {
     let found = (0..).take_while(|index| shard_dir(data, *index).is_dir()).count() as u16;
     match (found, config.shards) {
         (0, Some(asked)) => Ok(asked),
-        (0, None) => Ok(Config::default_shards(cpu::allowed().len())),
+        (0, None) => Ok(Config::default_shards(usable_cores())),
         (found, None) => Ok(found),
         (found, Some(asked)) if asked == found => Ok(found),
         (found, Some(asked)) => {
@@ -289,12 +283,23 @@ pub(crate) fn shard_cores(cores: &[usize], shards: u16) -> Vec<usize> {
     (0..shards).filter_map(core).collect()
 }
 
+/// Cores that may be used, and not more than the group's share of processor time fills.
+pub fn usable_cores() -> usize {
+    cpu::allowed().len().min(group::cpu_limit().unwrap_or(usize::MAX))
+}
+
 fn shard_dir(data: &Path, index: u16) -> PathBuf {
     data.join(format!("shard-{index}"))
 }
 
 /// What every shard is told.
-fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Result<Vec<Plan>, Stop> {
+fn plan(
+    loaded: &Loaded,
+    data: &Path,
+    shards: u16,
+    memory: &MemoryPlan,
+    doors: &mut Doors,
+) -> Result<Vec<Plan>, Stop> {
     let config = &loaded.config;
     let address = advertised(config)?;
     let host = cpu::host_name();
@@ -314,12 +319,11 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
         .map(|index| {
             let port = config.shard_port(index);
             let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
-            let mut listen = vec![SocketAddr::new(config.bind, port)];
-            listen.extend(config.shard_vip_port(index).map(|p| SocketAddr::new(config.bind, p)));
-            let naming = desk.take().map(|desk| NamingPlan {
-                listen: SocketAddr::new(config.bind, config.namesrv_listen_port),
-                desk,
-            });
+            let naming = desk
+                .take()
+                .and_then(|desk| Some(NamingPlan { door: doors.door(doors::NAMING)?, desk }));
+            let names = [doors::broker(index), doors::vip(index)];
+            let own_doors = names.iter().filter_map(|name| doors.door(name)).collect();
             let core = shard_cores.get(usize::from(index)).copied();
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
@@ -330,8 +334,9 @@ fn plan(loaded: &Loaded, data: &Path, shards: u16, memory: &MemoryPlan) -> Resul
             };
             let stall_log_ms = config.stall_log_ms;
             let texts = loaded.texts();
-            let ring = None;
-            Plan { index, core, options, listen, naming, stall_log_ms, texts, bounds, ring }
+            let staging = doors.staging(&options.log.staging_name);
+            let (doors, ring) = (own_doors, None);
+            Plan { index, core, options, doors, naming, staging, stall_log_ms, texts, bounds, ring }
         })
         .collect())
 }

@@ -47,6 +47,7 @@ fn options() -> ShardOptions {
 struct Bench {
     world: World,
     server: Server,
+    letters: mailbox::Sender<Letter>,
     addr: SocketAddr,
 }
 
@@ -60,10 +61,11 @@ impl Bench {
         let (listener, addr) = driver.listen(addr, Duration::ZERO).unwrap();
         let (sender, inbox) = mailbox::channel::<Letter>(MAILBOX);
         inbox.attach(driver.bell());
+        let letters = sender.clone();
         let post = PostOffice { own: 0, boxes: vec![sender], inbox, held: Vec::new() };
         let mut server = Server::new(driver, shard, None, post);
         server.serve(listener, false);
-        Bench { world, server, addr }
+        Bench { world, server, letters, addr }
     }
 
     fn client(&mut self) -> SimClient {
@@ -319,4 +321,56 @@ fn memory_of_a_burst_is_given_back_when_it_is_over() {
     }
     let rest = bench.server.held_bytes();
     assert!(burst > 256 * 1024 && rest == (0, 0), "{burst} bytes, then {rest:?}");
+}
+
+fn drain(bench: &mut Bench, timeout_ms: u64) -> std::sync::mpsc::Receiver<weir::server::Drained> {
+    let (told, answer) = std::sync::mpsc::channel();
+    let reply = weir::server::Reply::new(move |drained| told.send(drained).unwrap());
+    bench.letters.send(Letter::Drain(timeout_ms, reply)).unwrap();
+    answer
+}
+
+#[test]
+fn a_drain_answers_what_was_taken_and_takes_nothing_more() {
+    let mut bench = Bench::new(11);
+    let mut client = bench.client();
+    client.send(&send(1, Codec::Json, b"taken"));
+    // Until it waits for the device.
+    let mut turns = 0;
+    while bench.server.shard().waiting().0 == 0 {
+        bench.turns(1);
+        turns += 1;
+        assert!(turns < 1000, "the send was never taken");
+    }
+    let drained = drain(&mut bench, 60_000);
+    bench.turns(1);
+    client.send(&send(2, Codec::Json, b"too late"));
+    assert_eq!(bench.answers(&mut client, 1), [(1, response::SUCCESS, String::new())]);
+    bench.turns(200);
+    let told = drained.try_recv().unwrap();
+    assert_eq!((told.in_flight, told.unfinished, told.connections), (1, 0, 1));
+    assert!(told.behind_bytes > 0);
+    assert!(client.take().is_empty(), "what came later is not answered");
+    let mut late = bench.world.client();
+    late.connect(bench.addr);
+    late.send(&send(3, Codec::Json, b"much too late"));
+    bench.turns(200);
+    assert!(late.take().is_empty(), "and nobody new is");
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline_and_counts_what_it_could_not_finish() {
+    let mut bench = Bench::new(12);
+    let mut client = bench.client();
+    client.send(&send(1, Codec::Json, b"taken"));
+    let mut turns = 0;
+    while bench.server.shard().waiting().0 == 0 {
+        bench.turns(1);
+        turns += 1;
+        assert!(turns < 1000, "the send was never taken");
+    }
+    let drained = drain(&mut bench, 0);
+    bench.turns(1);
+    let told = drained.try_recv().unwrap();
+    assert_eq!((told.in_flight, told.unfinished), (1, 1));
 }

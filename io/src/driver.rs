@@ -344,6 +344,27 @@ impl Driver {
         forward!(self, d => d.listen(addr, patience))
     }
 
+    /// Listens on a socket that is open already: one that the service manager kept or opened. Not
+    /// on the simulated kernel (`EOPNOTSUPP`).
+    pub fn listen_on(&mut self, listener: std::net::TcpListener) -> Result<Listener, Errno> {
+        match self {
+            Driver::Uring(driver) => driver.listen_on(listener),
+            #[cfg(feature = "sim")]
+            Driver::Sim(_) => Err(Errno(libc::EOPNOTSUPP)),
+        }
+    }
+
+    /// Takes no more connections, and leaves the listener as it is: they wait in the kernel for
+    /// whoever has it too. Connections taken before may still arrive.
+    pub fn accept_stop(&mut self, listener: Listener) {
+        match self {
+            Driver::Uring(driver) => driver.accept_stop(listener),
+            // Nobody else has the simulated one.
+            #[cfg(feature = "sim")]
+            Driver::Sim(driver) => driver.close_listener(listener),
+        }
+    }
+
     /// Starts accepting: one [`Event::Accepted`] per connection, for ever (`TCP_NODELAY` is set).
     pub fn accept(&mut self, listener: Listener, token: Token) {
         forward!(self, d => d.accept(listener, token));

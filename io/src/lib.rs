@@ -34,6 +34,7 @@ pub mod heap;
 pub mod mailbox;
 pub mod probe;
 pub mod region;
+pub mod service;
 pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -47,7 +48,7 @@ pub use driver::{
 pub use region::{Backing, Memory, Region};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
-pub use uring::{Uring, UringOptions};
+pub use uring::{Uring, UringOptions, open_listener};
 
 /// Alignment of offsets, lengths and memory for `O_DIRECT`.
 pub const ALIGN: usize = 4096;

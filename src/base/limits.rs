@@ -197,6 +197,8 @@ pub const LATENCY_LOG_BYTES: u64 = 8 * 1024 * 1024;
 pub const LATENCY_LOG_FILES: u32 = 8;
 /// Length of an interval in the interval log and in `weir latency`.
 pub const LATENCY_INTERVAL_MS: u64 = 10_000;
+/// The start tells how far it is each time it has folded this much of the log, bytes.
+pub const FOLD_STEP: u64 = 16 * 1024 * 1024;
 
 const _: () = {
     assert!(BLOCK_MAX.is_multiple_of(BLOCK_ALIGN));

@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 
 use serde_json::{Value, json};
-use weir_io::{cpu, group};
+use weir_io::group;
 
 use super::args::{self, ConfigCommand, ConfigGet, Serve};
 use super::control::Control;
@@ -122,7 +122,8 @@ fn check(args: &Serve, out: &mut Output) -> Result<(), Stop> {
 /// The table of what `memoryMax` is divided into. The data directory may have another number of
 /// shards than a new one would get; `serve` says the table that holds.
 fn memory(config: &Config, out: &mut Output) -> Result<(), Stop> {
-    let shards = config.shards.unwrap_or_else(|| Config::default_shards(cpu::allowed().len()));
+    let shards =
+        config.shards.unwrap_or_else(|| Config::default_shards(crate::node::usable_cores()));
     let plan = config
         .memory_plan(shards, group::memory_limit())
         .map_err(|why| Stop::new(exit::CONFIG, format!("memoryMax: {why}")))?;

@@ -155,6 +155,13 @@ knobs! {
             auto "a share of memoryMax, at most 64 MiB",
             default "auto", as some_u64 -> Option<u64>;
     }
+    "Start and stop" {
+        /// SIGTERM: requests that were taken are answered for at most this long before the log is
+        /// closed; a second SIGTERM ends the process at once. A weir key.
+        shutdownDrainMillis => shutdown_drain_ms:
+            Kind::Number { low: 0, high: 600_000, unit: "ms" },
+            default "5000", as u64_of -> u64;
+    }
     "Watching" {
         /// A turn of a shard's loop that takes longer than this is told in one line
         /// (`ring-held`), with the part that took longest; 0: never. A weir key.

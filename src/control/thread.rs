@@ -4,6 +4,7 @@
 //! thread ends when its handle is dropped; a request in the air is then cut.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -52,10 +53,7 @@ impl Control {
         let until = Instant::now() + patience;
         loop {
             match TcpListener::bind(addr) {
-                Ok(listener) => {
-                    let latency_dir = config.store_path_root_dir.join("latency");
-                    return Ok(Some(Control { listener, latency_dir, settings: None }));
-                }
+                Ok(listener) => return Ok(Some(Control::on(listener, config))),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                     if Instant::now() >= until {
                         return Err(unbound(addr, &error));
@@ -65,6 +63,13 @@ impl Control {
                 Err(error) => return Err(unbound(addr, &error)),
             }
         }
+    }
+
+    /// A control plane on a socket that is open already.
+    #[must_use]
+    pub fn on(listener: TcpListener, config: &Config) -> Control {
+        let latency_dir = config.store_path_root_dir.join("latency");
+        Control { listener, latency_dir, settings: None }
     }
 
     /// Serves `/config` too.
@@ -114,6 +119,12 @@ impl Control {
             })
             .map_err(failed)?;
         Ok(Running { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 

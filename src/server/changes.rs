@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     next: u64,
-    waiting: Map<u64, (Waiter, u32)>,
+    pub(super) waiting: Map<u64, (Waiter, u32)>,
 }
 
 impl Server {
@@ -123,7 +123,9 @@ impl Server {
     pub(super) fn read_mail(&mut self) {
         while let Some(letter) = self.post.inbox.receive() {
             match letter {
+                Letter::Open => self.open_doors(),
                 Letter::Stop => self.stop(),
+                Letter::Drain(timeout_ms, reply) => self.begin_drain(timeout_ms, reply),
                 Letter::Routes { broker_name, changed, removed } => {
                     self.take_routes(&broker_name, &changed, &removed);
                 }

@@ -266,6 +266,11 @@ impl Connections {
         }
     }
 
+    /// How many have replies that are not handed to the kernel.
+    pub(crate) fn unsent(&self) -> usize {
+        self.slots.iter().flatten().filter(|connection| connection.backlog() > 0).count()
+    }
+
     /// Names of all open connections, into `out`.
     pub(crate) fn ids(&self, out: &mut Vec<ConnId>) {
         out.extend(self.slots.iter().flatten().map(|connection| connection.id));

@@ -5,7 +5,8 @@
 
 use weir_io::mailbox::{Receiver, Sender};
 
-use super::question::Question;
+use super::drain::Drained;
+use super::question::{Question, Reply};
 use crate::broker::{Meta, TopicConfig};
 
 /// Letters one shard may hold.
@@ -14,8 +15,12 @@ pub const MAILBOX: usize = 4096;
 /// One letter.
 #[derive(Debug)]
 pub enum Letter {
+    /// Every shard has recovered: take connections. Sent once.
+    Open,
     /// Finish: make everything durable and end.
     Stop,
+    /// Take nothing new, finish what was taken within this many milliseconds, then say so.
+    Drain(u64, Reply<Drained>),
     /// Topics of a shard changed; for the name server.
     Routes {
         /// The shard's broker name.

@@ -2,14 +2,16 @@
 //!
 //! `turn` is the loop; `receive` turns bytes into frames, `dispatch` frames into handled calls,
 //! `handlers` has one file per request code, `deferred` writes the answers that come later,
-//! `changes` and `mail` speak with the other cores, `question` with the control plane, `naming` is
-//! the name server's desk, `backlog` bounds what peers can make a shard hold.
+//! `drain` finishes what was taken, `changes` and `mail` speak with the other cores, `question`
+//! with the control plane, `naming` is the name server's desk, `backlog` bounds what peers can make
+//! a shard hold.
 
 mod backlog;
 mod changes;
 mod connection;
 mod deferred;
 mod dispatch;
+mod drain;
 mod handlers;
 mod mail;
 mod naming;
@@ -19,6 +21,7 @@ mod tokens;
 mod turn;
 
 pub use backlog::Bounds;
+pub use drain::Drained;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
 pub use question::{Announced, Backlog, Figures, Health, Question, Reply, Retune};

@@ -21,6 +21,9 @@ impl Server {
         let now_ns = self.now_ns;
         let Some(connection) = self.connections.get(id) else { return };
         connection.active_ns = now_ns;
+        if self.draining {
+            return;
+        }
         let mut rest: &[u8] = chunk;
         if connection.blocked_ns == 0 {
             rest = self.complete_held(id, rest);
@@ -123,6 +126,10 @@ impl Server {
 
     /// Stops, sizes or resumes the receiving half, as the connection's state asks.
     pub(super) fn steer(&mut self, id: ConnId) {
+        if self.draining {
+            // A sized receive would put later bytes behind a front whose middle was thrown away.
+            return;
+        }
         let (held, limit) = (self.assembly_bytes, self.bounds.assembly_bytes);
         let first = self.first_assembled == Some(id);
         let Some(connection) = self.connections.get(id) else { return };

@@ -16,6 +16,7 @@ use super::backlog::{Bounds, Thrift};
 use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
 use super::deferred::KeptList;
+use super::drain::Drain;
 use super::mail::PostOffice;
 use super::naming::NamingDesk;
 use super::tokens;
@@ -39,7 +40,7 @@ pub struct Server {
     pub(super) naming: Option<NamingDesk>,
     /// The way to the other shards.
     pub(super) post: PostOffice,
-    listeners: Vec<(Listener, Role)>,
+    pub(super) listeners: Vec<(Listener, Role)>,
     events: Vec<Event>,
     ready: Vec<Ready>,
     pub(super) ids: Vec<ConnId>,
@@ -80,6 +81,9 @@ pub struct Server {
     /// When the request being handled was received, for pulls.
     pub(super) asked_ns: u64,
     next_tick_ns: u64,
+    /// The drain that runs; `draining` stays set behind its end.
+    pub(super) drain: Option<Drain>,
+    pub(super) draining: bool,
     /// Set when the loop should end.
     stopping: bool,
 }
@@ -126,6 +130,8 @@ impl Server {
             now_ns,
             asked_ns: now_ns,
             next_tick_ns: now_ns,
+            drain: None,
+            draining: false,
             stopping: false,
         }
     }
@@ -151,10 +157,22 @@ impl Server {
 
     /// Accepts connections of a role on a listener.
     pub fn serve(&mut self, listener: Listener, role_naming: bool) {
-        let role = if role_naming { Role::Naming } else { Role::Broker };
         let which = self.listeners.len() as u64;
-        self.listeners.push((listener, role));
+        self.serve_later(listener, role_naming);
         self.driver.accept(listener, tokens::listen(which));
+    }
+
+    /// As [`Server::serve`], from the letter `Open` on; until then connections wait in the kernel.
+    pub fn serve_later(&mut self, listener: Listener, role_naming: bool) {
+        let role = if role_naming { Role::Naming } else { Role::Broker };
+        self.listeners.push((listener, role));
+    }
+
+    /// Accepts on every listener.
+    pub(super) fn open_doors(&mut self) {
+        for (which, (listener, _)) in self.listeners.iter().enumerate() {
+            self.driver.accept(*listener, tokens::listen(which as u64));
+        }
     }
 
     /// Runs turns until the node says stop and everything promised is durable.
@@ -204,6 +222,7 @@ impl Server {
         self.post_changes();
         self.flush();
         self.shard.sent(self.driver.now_ns());
+        self.look_at_drain();
         Ok(())
     }
 

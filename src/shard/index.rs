@@ -1,8 +1,9 @@
 //! Full chunks of the consume queues on their way to the index file.
 //!
 //! Chunks at neighbouring slots gather for a moment and are written together; the file grows in
-//! large steps and ahead of its use, because a write past a file's end locks all of it. A chunk that is lost with the
-//! device's cache is folded from the log again: a checkpoint is what flushes the file.
+//! large steps and ahead of its use, because a write past a file's end locks all of it. A chunk
+//! that is lost with the device's cache is folded from the log again: a checkpoint is what flushes
+//! the file.
 //! Invariant: a chunk is gathered, in flight, or reported back; never two of them.
 
 use std::path::PathBuf;

@@ -18,6 +18,7 @@ use super::pending::Pending;
 use super::shard::Shard;
 use super::tuning::Tuning;
 use super::voice::Voice;
+use crate::base::limits::FOLD_STEP;
 use crate::broker::{BrokerOptions, Meta};
 use crate::commitlog::{Log, LogError, LogOptions, Recovered, is_quarantined};
 use crate::measure::Meter;
@@ -79,6 +80,15 @@ impl From<LogError> for OpenFault {
 impl Shard {
     /// Opens the shard in `options.dir`, or makes it. The text says what recovery found.
     pub fn open(driver: &mut Driver, options: ShardOptions) -> Result<(Shard, String), OpenFault> {
+        Shard::open_watched(driver, options, &mut |_| {})
+    }
+
+    /// As [`Shard::open`]; `folded` is told now and then how many bytes of the log were read.
+    pub fn open_watched(
+        driver: &mut Driver,
+        options: ShardOptions,
+        folded: &mut dyn FnMut(u64),
+    ) -> Result<(Shard, String), OpenFault> {
         let began_ns = driver.now_ns();
         let mut voice = Voice::new(options.broker.broker_name.clone(), options.quiet);
         let dir = options.dir.clone();
@@ -88,8 +98,10 @@ impl Shard {
         let index = open_index(driver, &options)?;
         let mut fold = Fold::begin(driver, &options, &mut voice, index)?;
         let image = fold.image.take();
+        let mut steps = Steps::default();
         let (log, report) =
             Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
+                steps.pass(at, folded);
                 fold.take(driver, at, bytes)
             })?;
         if let Some(fault) = fold.fault {
@@ -136,6 +148,24 @@ impl Shard {
         self.settle(driver).map_err(|errno| {
             OpenFault::Failed(format!("cannot write {}: {errno}", self.options.dir.display()))
         })
+    }
+}
+
+/// Tells of the fold in steps of [`FOLD_STEP`].
+#[derive(Debug, Default)]
+struct Steps {
+    first: Option<u64>,
+    next: u64,
+}
+
+impl Steps {
+    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) {
+        let first = *self.first.get_or_insert(position);
+        let done = position.saturating_sub(first);
+        if done >= self.next {
+            self.next = done + FOLD_STEP;
+            tell(done);
+        }
     }
 }
 

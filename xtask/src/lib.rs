@@ -12,6 +12,7 @@ pub mod fill;
 pub mod fuzz;
 pub mod hugepages;
 pub mod interop;
+pub mod service;
 pub mod small_disk;
 pub mod tidy;
 pub mod toolbox;

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fill, fuzz, hugepages, interop, tidy, toolbox, tune};
+use xtask::{binary, docs, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -33,6 +33,11 @@ enum Command {
     Fill(fill::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
     Tune,
+    /// Prove the systemd units in a real systemd of its own (needs root)
+    Service(service::Arguments),
+    /// The producers of `service`, started by it inside of its machine
+    #[command(hide = true)]
+    ServiceLoad(service::LoadArguments),
     /// Run stock clients against a freshly built weir
     Interop(interop::Arguments),
     /// Feed bad input to the protocol crate and a simulated server, with bounds on memory
@@ -51,6 +56,8 @@ fn main() -> ExitCode {
         Command::Remarks(arguments) => interop::remarks(&arguments),
         Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
+        Command::Service(arguments) => service::check(&arguments),
+        Command::ServiceLoad(arguments) => service::load(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments).map(|()| "interop: done".into()),
     };

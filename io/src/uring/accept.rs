@@ -40,16 +40,14 @@ impl Uring {
         addr: SocketAddr,
         patience: Duration,
     ) -> Result<(Listener, SocketAddr), Errno> {
-        let start = Instant::now();
-        let listener = loop {
-            match bind(addr) {
-                Err(Errno(libc::EADDRINUSE)) if start.elapsed() < patience => {
-                    std::thread::sleep(RETRY_PAUSE);
-                }
-                other => break other?,
-            }
-        };
+        let listener = open_listener(addr, patience)?;
         let bound = listener.local_addr()?;
+        Ok((self.listen_on(listener)?, bound))
+    }
+
+    /// See [`crate::Driver::listen_on`].
+    pub fn listen_on(&mut self, listener: TcpListener) -> Result<Listener, Errno> {
+        prepare(&listener)?;
         let slot = ListenerSlot { listener: Some(listener), closed: false, accept: None };
         let free = self.listeners.iter().position(|slot| slot.listener.is_none());
         let index = free.unwrap_or(self.listeners.len());
@@ -57,7 +55,7 @@ impl Uring {
             Some(place) => *place = slot,
             None => self.listeners.push(slot),
         }
-        Ok((Listener(index as u32), bound))
+        Ok(Listener(index as u32))
     }
 
     /// See [`crate::Driver::accept`]. Once per listener.
@@ -91,6 +89,20 @@ impl Uring {
         }
     }
 
+    /// See [`crate::Driver::accept_stop`].
+    pub fn accept_stop(&mut self, listener: Listener) {
+        let Some(slot) = self.listeners.get(listener.0 as usize) else { return };
+        let Some(number) = slot.accept else { return };
+        if self.resting.iter().any(|(_, resting)| *resting == number) {
+            self.resting.retain(|(_, resting)| *resting != number);
+            self.ops.remove(number);
+            self.listeners[listener.0 as usize].accept = None;
+        } else {
+            let cancel = opcode::AsyncCancel::new(number).build();
+            self.ring.push(cancel.user_data(number | CANCEL));
+        }
+    }
+
     fn accept_ended(&mut self, number: u64, listener: u32) {
         self.ops.remove(number);
         let slot = &mut self.listeners[listener as usize];
@@ -115,6 +127,12 @@ impl Uring {
             return;
         }
         let failed = stream.as_ref().err().copied();
+        if failed == Some(Errno::CANCELED) {
+            // Asked for by `accept_stop`: the listener stays open.
+            self.ops.remove(number);
+            self.listeners[listener as usize].accept = None;
+            return;
+        }
         let result = stream.and_then(|stream| self.adopt(stream));
         if failed != Some(Errno(libc::EINTR)) {
             events.push(Event::Accepted { token, result });
@@ -146,9 +164,24 @@ impl Uring {
     }
 }
 
-fn bind(addr: SocketAddr) -> Result<TcpListener, Errno> {
-    // The standard library sets `SO_REUSEADDR` and a backlog of its own.
-    let listener = TcpListener::bind(addr)?;
+/// A listening socket at `addr`, retrying a busy port for `patience`. Port 0 picks one.
+pub fn open_listener(addr: SocketAddr, patience: Duration) -> Result<TcpListener, Errno> {
+    let start = Instant::now();
+    loop {
+        // The standard library sets `SO_REUSEADDR` and a backlog of its own.
+        match TcpListener::bind(addr).map_err(Errno::from) {
+            Err(Errno(libc::EADDRINUSE)) if start.elapsed() < patience => {
+                std::thread::sleep(RETRY_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Sets what accepted connections inherit, and the backlog, whoever opened the listener.
+fn prepare(listener: &TcpListener) -> Result<(), Errno> {
+    // The ring answers EAGAIN at once on a descriptor that does not block.
+    listener.set_nonblocking(false)?;
     let fd = listener.as_raw_fd();
     // SAFETY: an open descriptor; the call takes no pointers.
     let failed = unsafe { libc::listen(fd, BACKLOG) };
@@ -159,8 +192,5 @@ fn bind(addr: SocketAddr) -> Result<TcpListener, Errno> {
     let value = (&raw const one).cast();
     // SAFETY: an open descriptor and a value of the size that the option takes.
     let failed = unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, value, size) };
-    if failed != 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    Ok(listener)
+    if failed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().into()) }
 }

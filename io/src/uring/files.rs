@@ -17,6 +17,7 @@ use super::staging;
 use crate::ALIGN;
 use crate::driver::{Errno, File, OpenMode};
 use crate::region::Region;
+use crate::service::StagingPlace;
 
 /// Pause between two tries for a lock or a port.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(5);
@@ -204,12 +205,19 @@ impl Uring {
 
     /// See [`crate::Driver::staging`].
     pub fn staging(&mut self, name: &str, len_bytes: usize) -> Result<(Region, bool), Errno> {
-        staging::open(Path::new(staging::DIRECTORY), name, len_bytes)
+        let place = self.staging_place.as_mut();
+        staging::open(Path::new(staging::DIRECTORY), name, len_bytes, place)
+    }
+
+    /// Staging memory is kept in this place of the manager's store too. Before
+    /// [`Uring::staging`] is called.
+    pub fn set_staging_place(&mut self, place: StagingPlace) {
+        self.staging_place = Some(place);
     }
 
     /// See [`crate::Driver::staging_remove`].
     pub fn staging_remove(&mut self, name: &str) -> Result<(), Errno> {
-        staging::remove(Path::new(staging::DIRECTORY), name)
+        staging::remove(Path::new(staging::DIRECTORY), name, self.staging_place.as_mut())
     }
 }
 

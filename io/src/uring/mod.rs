@@ -26,6 +26,7 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+pub use accept::open_listener;
 pub(crate) use pool::Pool;
 pub(crate) use setup::build_ring;
 pub use setup::{Uring, UringOptions};

@@ -21,6 +21,7 @@ use super::sockets::SocketSlot;
 use crate::driver::{Errno, Event};
 use crate::mailbox::Bell;
 use crate::probe::{SetupError, check_ring};
+use crate::service::StagingPlace;
 
 /// Longest wait at the end for operations that cannot be cancelled (disk writes).
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -81,6 +82,8 @@ pub struct Uring {
     pub(super) disk_in_flight: u32,
     pub(super) file_limit: usize,
     pub(super) socket_limit: usize,
+    /// Where staging memory is kept beside its file.
+    pub(super) staging_place: Option<StagingPlace>,
     /// Last, so that receive memory outlives the ring.
     pub(super) pool: Rc<Pool>,
 }
@@ -127,6 +130,7 @@ impl Uring {
             disk_in_flight: 0,
             file_limit: options.files as usize,
             socket_limit: options.sockets as usize,
+            staging_place: None,
             pool,
         };
         uring.start(Op::Bell { count: Box::new([0; 8]) }, uring.bell.fd());

@@ -1,6 +1,7 @@
 //! Files on a real file system: direct writes, locks, staging.
 //! What is never tolerated here: a short write reported as whole.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Dir, Rig, pattern};
@@ -8,6 +9,7 @@ use crate::ALIGN;
 use crate::buf::Buf;
 use crate::driver::{Errno, Event, OpenMode, Source, Token};
 use crate::region::Region;
+use crate::service::StagingPlace;
 use crate::uring::staging;
 
 const WRITE: Token = Token(1);
@@ -229,16 +231,38 @@ fn staging_memory_is_found_again_as_it_was_left() {
 #[test]
 fn staging_says_when_it_would_not_survive_and_refuses_what_is_not_ours() {
     let dir = Dir::new("staging");
-    let (region, survives) = staging::open(&dir.0, "area", ALIGN).unwrap();
+    let (region, survives) = staging::open(&dir.0, "area", ALIGN, None).unwrap();
     assert_eq!((survives, region.len()), (false, ALIGN), "a disk is not memory");
     assert!(!dir.0.join("area").exists(), "nothing is left behind");
     let missing = dir.0.join("missing");
-    assert!(!staging::open(&missing, "area", ALIGN).unwrap().1);
+    assert!(!staging::open(&missing, "area", ALIGN, None).unwrap().1);
     std::os::unix::fs::symlink("/etc/passwd", dir.0.join("link")).unwrap();
-    assert_eq!(staging::open(&dir.0, "link", ALIGN).err(), Some(Errno(libc::ELOOP)));
+    assert_eq!(staging::open(&dir.0, "link", ALIGN, None).err(), Some(Errno(libc::ELOOP)));
     let too_much = 1 << 45;
     let name = format!("weir-io-large-{}", std::process::id());
     let shm = std::path::Path::new(staging::DIRECTORY);
-    assert_eq!(staging::open(shm, &name, too_much).err(), Some(Errno(libc::ENOMEM)));
+    assert_eq!(staging::open(shm, &name, too_much, None).err(), Some(Errno(libc::ENOMEM)));
     assert!(!shm.join(&name).exists(), "nothing is left behind");
+}
+
+#[test]
+fn staging_memory_that_a_manager_kept_is_used_unless_a_named_file_is_newer() {
+    use std::os::unix::fs::FileExt;
+    let shm = Path::new("/dev/shm");
+    let name = format!("weir-kept-{}", std::process::id());
+    let kept = shm.join(format!("{name}-old"));
+    let left = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&kept);
+    let left = left.unwrap();
+    // A name that is gone, as RemoveIPC leaves it.
+    std::fs::remove_file(&kept).unwrap();
+    left.write_all_at(b"kept", 0).unwrap();
+    let mut place = StagingPlace { store: None, name: name.clone(), left: Some(left) };
+    let (region, survives) = staging::open(shm, &name, ALIGN, Some(&mut place)).unwrap();
+    assert_eq!((region.bytes(0..4), survives), (&b"kept"[..], true));
+    assert!(!shm.join(&name).exists(), "no second area beside it");
+    std::fs::write(shm.join(&name), b"newer").unwrap();
+    let found = staging::open(shm, &name, ALIGN, Some(&mut place)).unwrap().0.bytes(0..5).to_vec();
+    staging::remove(shm, &name, Some(&mut place)).unwrap();
+    assert_eq!(found, b"newer");
+    assert!(place.left.is_none() && !shm.join(&name).exists());
 }

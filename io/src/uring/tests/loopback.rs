@@ -484,3 +484,27 @@ fn an_accept_without_descriptors_reports_rests_and_goes_on() {
     assert!(begun.elapsed() >= Duration::from_millis(40), "rested {:?}", begun.elapsed());
     drop(peer);
 }
+
+#[test]
+fn a_listener_that_was_stopped_lets_connections_wait_for_its_other_holder() {
+    let opened = crate::open_listener(([127, 0, 0, 1], 0).into(), Duration::ZERO).unwrap();
+    let addr = opened.local_addr().unwrap();
+    let kept = opened.try_clone().unwrap();
+    // As a socket unit opens them.
+    opened.set_nonblocking(true).unwrap();
+    let mut first = Rig::small();
+    let listener = first.driver.listen_on(opened).unwrap();
+    first.driver.accept(listener, LISTEN);
+    let _early = std::net::TcpStream::connect(addr).unwrap();
+    assert!(matches!(first.next(), Event::Accepted { token: LISTEN, result: Ok(_) }));
+    first.driver.accept_stop(listener);
+    first.drain(Duration::from_millis(20));
+    let _late = std::net::TcpStream::connect(addr).unwrap();
+    let seen = first.drain(Duration::from_millis(50));
+    assert!(seen.is_empty(), "a stopped listener accepts nothing");
+    drop(first);
+    let mut second = Rig::small();
+    let listener = second.driver.listen_on(kept).unwrap();
+    second.driver.accept(listener, LISTEN);
+    assert!(matches!(second.next(), Event::Accepted { token: LISTEN, result: Ok(_) }));
+}
