@@ -15,5 +15,6 @@ pub mod measure;
 pub mod naming;
 pub mod node;
 pub mod queue;
+pub mod replica;
 pub mod server;
 pub mod shard;

@@ -8,7 +8,7 @@
 mod name_server;
 mod registrar;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -23,11 +23,15 @@ use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
 use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::server::{Bounds, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server};
+use crate::replica::Role;
+use crate::server::{
+    Bounds, Ended, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server,
+};
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
 
 mod doors;
 mod life;
+mod pair;
 mod watch;
 
 use doors::{Door, Doors};
@@ -42,6 +46,8 @@ struct Plan {
     core: Option<usize>,
     options: ShardOptions,
     doors: Vec<Door>,
+    /// Where the other half of the pair connects to.
+    peers: Option<Door>,
     naming: Option<NamingPlan>,
     staging: Option<StagingPlace>,
     /// Every configuration key and its value.
@@ -50,6 +56,8 @@ struct Plan {
     bounds: Bounds,
     /// Rung for name servers outside.
     ring: Option<Ring>,
+    /// It has served before: its role changed, and clients wait.
+    opened: bool,
 }
 
 /// What the first shard needs to be the name server too.
@@ -127,7 +135,7 @@ fn register(
     let address = advertised(config)?;
     let at = |shard: u16| {
         let port = config.shard_port(shard);
-        let ha_addr = format!("{address}:{}", port + 1);
+        let ha_addr = format!("{address}:{}", config.shard_ha_port(shard).unwrap_or(port + 1));
         ShardAddress { addr: format!("{address}:{port}"), ha_addr }
     };
     let shards = (0..boxes.len() as u16).map(at).collect();
@@ -181,9 +189,16 @@ fn start(
         .map_err(|e| Stop::new(exit::CONFIG, format!("cannot start a thread: {e}")))
 }
 
-/// One shard's life, on its own thread.
+/// What a shard listens on, kept open while its role changes.
+struct Listening {
+    /// With whether it is the name server's.
+    doors: Vec<(TcpListener, bool)>,
+    peers: Option<TcpListener>,
+}
+
+/// One shard's life, on its own thread. A change of its role opens it anew.
 fn run_shard(
-    plan: Plan,
+    mut plan: Plan,
     inbox: Receiver<Letter>,
     boxes: Vec<Sender<Letter>>,
     words: &mpsc::Sender<Word>,
@@ -192,56 +207,101 @@ fn run_shard(
         // A core that left the cpuset since is no reason not to serve.
         let _ = cpu::pin(core);
     }
-    let mut uring =
-        Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
-    if let Some(place) = plan.staging {
-        uring.set_staging_place(place);
-    }
-    let mut driver = Driver::Uring(Box::new(uring));
-    inbox.attach(driver.bell());
-    let mut folded = |bytes| {
-        let _ = words.send(Word::Folding(plan.index, bytes));
-    };
-    let opened = Shard::open_watched(&mut driver, plan.options, &mut folded);
-    let (shard, report) = opened.map_err(stop_of)?;
-    let mut listeners = Vec::new();
-    for door in plan.doors {
-        listeners.push((listen(&mut driver, door)?, false));
-    }
+    let mut post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
     let mut desk = None;
-    if let Some(naming) = plan.naming {
-        listeners.push((listen(&mut driver, naming.door)?, true));
+    let mut doors: Vec<(Door, bool)> =
+        std::mem::take(&mut plan.doors).into_iter().map(|door| (door, false)).collect();
+    if let Some(naming) = plan.naming.take() {
+        doors.push((naming.door, true));
         desk = Some(naming.desk);
     }
-    let post = PostOffice { own: plan.index, boxes, inbox, held: Vec::new() };
-    let mut server = Server::new(driver, shard, desk, post);
-    server.set_config_texts(plan.texts);
-    server.set_stall_limit_ms(plan.stall_log_ms);
-    if let Some(ring) = plan.ring {
-        server.set_ring(ring);
+    let (mut doors, mut listening) = (Some(doors), None);
+    loop {
+        let mut driver = open_driver(&mut plan, &post)?;
+        let mut folded = |bytes| {
+            let _ = words.send(Word::Folding(plan.index, bytes));
+        };
+        let options = plan.options.clone();
+        let opened = Shard::open_watched(&mut driver, options, &mut folded);
+        let (shard, report) = opened.map_err(stop_of)?;
+        // The ports are opened when the log is: a wrong data directory never takes connections.
+        let first = doors.take();
+        if let Some(doors) = first {
+            listening = Some(listen(doors, plan.peers.take())?);
+        }
+        let mut server = Server::new(driver, shard, desk, post);
+        fit_out(&mut server, &plan, listening.as_ref())?;
+        if listening.is_some() && plan.opened {
+            server.open_doors();
+        }
+        // The first turn tells the name server of this shard's topics: then the route is whole.
+        server
+            .turn()
+            .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
+        if !std::mem::replace(&mut plan.opened, true) {
+            let _ = words.send(Word::Ready(plan.index, report));
+        }
+        let ended = server
+            .live()
+            .map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))?;
+        if ended == Ended::Stopped {
+            return Ok(());
+        }
+        (desk, post) = server.into_parts();
     }
-    server.set_bounds(plan.bounds);
-    for (listener, naming) in listeners {
-        server.serve_later(listener, naming);
-    }
-    // The first turn tells the name server of this shard's topics: then the route is whole.
-    server
-        .turn()
-        .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
-    let _ = words.send(Word::Ready(plan.index, report));
-    server.run().map_err(|errno| Stop::new(exit::DISK_FAILED, format!("the shard failed: {errno}")))
 }
 
-fn listen(driver: &mut Driver, door: Door) -> Result<weir_io::Listener, Stop> {
-    let addr = door.addr;
-    let opened = door.open(PATIENCE).and_then(|listener| driver.listen_on(listener));
-    opened.map_err(|errno| {
-        let line = format!(
-            "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
-             (listenPort, namesrvListenPort, bind)"
-        );
-        Stop::new(exit::BIND, line)
-    })
+/// A ring for a shard, whose bell is the mailbox's.
+fn open_driver(plan: &mut Plan, post: &PostOffice) -> Result<Driver, Stop> {
+    let mut uring =
+        Uring::new(UringOptions::default()).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
+    if let Some(place) = plan.staging.take() {
+        plan.staging = Some(StagingPlace { left: None, name: place.name.clone(), ..place });
+        uring.set_staging_place(place);
+    }
+    let driver = Driver::Uring(Box::new(uring));
+    post.inbox.attach(driver.bell());
+    Ok(driver)
+}
+
+/// Tells a server what the plan says, and gives it its listeners.
+fn fit_out(server: &mut Server, plan: &Plan, listening: Option<&Listening>) -> Result<(), Stop> {
+    server.set_config_texts(plan.texts.clone());
+    server.set_stall_limit_ms(plan.stall_log_ms);
+    if let Some(ring) = &plan.ring {
+        server.set_ring(ring.clone());
+    }
+    server.set_bounds(plan.bounds);
+    let Some(listening) = listening else { return Ok(()) };
+    let failed = |errno| Stop::new(exit::BIND, format!("a listener cannot be served: {errno}"));
+    for (listener, naming) in &listening.doors {
+        let own = listener.try_clone().map_err(|error| failed(error.into()))?;
+        server.listen_later(own, *naming).map_err(failed)?;
+    }
+    if let Some(peers) = &listening.peers {
+        let own = peers.try_clone().map_err(|error| failed(error.into()))?;
+        server.listen_for_peers(own).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Opens what a shard listens on.
+fn listen(doors: Vec<(Door, bool)>, peers: Option<Door>) -> Result<Listening, Stop> {
+    let open = |door: Door| {
+        let addr = door.addr;
+        door.open(PATIENCE).map_err(|errno| {
+            let line = format!(
+                "cannot listen on {addr}: {errno}; stop what holds the port or set another one \
+                 (listenPort, namesrvListenPort, haListenPort, bind)"
+            );
+            Stop::new(exit::BIND, line)
+        })
+    };
+    let mut opened = Vec::new();
+    for (door, naming) in doors {
+        opened.push((open(door)?, naming));
+    }
+    Ok(Listening { doors: opened, peers: peers.map(open).transpose()? })
 }
 
 fn stop_of(fault: OpenFault) -> Stop {
@@ -312,10 +372,12 @@ fn plan(
         .map(|index| OwnShard {
             broker_name: config.shard_name(&host, index),
             port: config.shard_port(index),
+            broker_id: u64::from(pair::role(config, data, index) == Role::Standby),
         })
         .collect();
     let mut desk = Some(NamingDesk::new(config, &address, &own));
-    Ok((0..shards)
+    let primary = pair::primary(config)?;
+    (0..shards)
         .map(|index| {
             let port = config.shard_port(index);
             let broker = broker_options(config, &host, index, shards, (store_ip(&address), port));
@@ -328,6 +390,8 @@ fn plan(
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
+            let name = config.shard_name(&host, index);
+            options.replica = pair::options(config, &name, (index, shards), primary)?;
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
@@ -335,10 +399,22 @@ fn plan(
             let stall_log_ms = config.stall_log_ms;
             let texts = loaded.texts();
             let staging = doors.staging(&options.log.staging_name);
-            let (doors, ring) = (own_doors, None);
-            Plan { index, core, options, doors, naming, staging, stall_log_ms, texts, bounds, ring }
+            Ok(Plan {
+                index,
+                core,
+                options,
+                doors: own_doors,
+                peers: doors.door(&doors::peers(index)),
+                naming,
+                staging,
+                stall_log_ms,
+                texts,
+                bounds,
+                ring: None,
+                opened: false,
+            })
         })
-        .collect())
+        .collect()
 }
 
 fn shard_options(
@@ -352,6 +428,7 @@ fn shard_options(
         dir: shard_dir(data, index),
         tuning: tuning(config, log.shards),
         index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
+        replica: None,
         quiet: false,
         log,
         broker,

@@ -46,6 +46,7 @@ fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
         tuning: Tuning { flush_interval_ms: 500, ..Tuning::default() },
+        replica: None,
         quiet: true,
     }
 }

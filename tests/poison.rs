@@ -39,6 +39,7 @@ fn options(dir: &Path) -> ShardOptions {
         broker: BrokerOptions::default(),
         index_memory_bytes: 4 * 1024 * 1024,
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
+        replica: None,
         quiet: false,
     }
 }

@@ -43,6 +43,7 @@ fn options(sync_flush: bool, staging_bytes: usize) -> ShardOptions {
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: 4 * MIB,
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
+        replica: None,
         quiet: true,
     }
 }

@@ -40,6 +40,7 @@ fn options() -> ShardOptions {
         broker: BrokerOptions { sync_flush: true, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
+        replica: None,
         quiet: true,
     }
 }

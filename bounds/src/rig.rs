@@ -39,6 +39,7 @@ pub(crate) fn options(dir: &Path, staging_name: &str, sync_flush: bool) -> Shard
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: weir::base::limits::INDEX_ARENA_DEFAULT,
         tuning: Tuning { retention_bytes: 1024 * 1024 * 1024, ..Tuning::default() },
+        replica: None,
         quiet: true,
     }
 }

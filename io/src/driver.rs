@@ -188,6 +188,25 @@ pub enum Event {
     Woken,
 }
 
+impl Event {
+    /// The token of the operation that it speaks of; `None` for the bell.
+    pub fn token(&self) -> Option<Token> {
+        match self {
+            Event::Written { token, .. }
+            | Event::Read { token, .. }
+            | Event::Synced { token, .. }
+            | Event::Accepted { token, .. }
+            | Event::Connected { token, .. }
+            | Event::Received { token, .. }
+            | Event::ReceiveEnded { token, .. }
+            | Event::Filled { token, .. }
+            | Event::Sent { token, .. }
+            | Event::Chored { token, .. } => Some(*token),
+            Event::Woken => None,
+        }
+    }
+}
+
 /// The kernel as weir sees it.
 #[derive(Debug)]
 pub enum Driver {

@@ -3,12 +3,13 @@
 //! A mailbox is a lock-free array queue; a bell is one flag and one eventfd that lies in the
 //! receiver's ring. The eventfd is written only when the receiver has said that it goes to sleep
 //! and nobody has rung since, so a busy receiver costs its senders no system call. Never: a ring
-//! that is lost, an unbounded queue, or a sender that blocks.
+//! that is lost, an unbounded queue, or a sender that blocks on another (the lock around the bell
+//! is taken for writing only when a receiver gets another driver).
 
 use std::fmt;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
@@ -190,7 +191,8 @@ impl SimBell {
 
 struct Shared<T> {
     queue: ArrayQueue<T>,
-    bell: OnceLock<Bell>,
+    /// Written when a receiver comes, once in the life of a driver.
+    bell: RwLock<Option<Bell>>,
 }
 
 /// The sending end of a mailbox; clone it for several producers.
@@ -206,7 +208,7 @@ pub struct Receiver<T> {
 /// A mailbox for at most `capacity` messages. It is silent until the receiver's thread says
 /// with [`Receiver::attach`] which bell to ring.
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared { queue: ArrayQueue::new(capacity), bell: OnceLock::new() });
+    let shared = Arc::new(Shared { queue: ArrayQueue::new(capacity), bell: RwLock::new(None) });
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared })
 }
 
@@ -214,14 +216,9 @@ impl<T> Sender<T> {
     /// Puts a message in and rings the receiver's bell. A full mailbox gives the message back.
     pub fn send(&self, message: T) -> Result<(), T> {
         self.shared.queue.push(message)?;
-        if let Some(bell) = self.shared.bell.get() {
-            bell.ring();
-            return Ok(());
-        }
-        // Paired with the fence of `attach`: either this sees the bell, or the receiver's first
-        // look after it sees the message.
-        fence(Ordering::SeqCst);
-        if let Some(bell) = self.shared.bell.get() {
+        // Without a bell the receiver is not there yet; its first look sees the message.
+        let bell = self.shared.bell.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bell) = bell.as_ref() {
             bell.ring();
         }
         Ok(())
@@ -245,11 +242,10 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Says which bell senders ring, once, and rings it for what lies there already.
+    /// Says which bell senders ring from now on, and rings it for what lies there already. A
+    /// receiver that gets another driver says so again.
     pub fn attach(&self, bell: Bell) {
-        let first = self.shared.bell.set(bell.clone()).is_ok();
-        assert!(first, "a mailbox has one receiver");
-        fence(Ordering::SeqCst);
+        *self.shared.bell.write().unwrap_or_else(PoisonError::into_inner) = Some(bell.clone());
         bell.ring();
     }
 

@@ -179,6 +179,33 @@ pub const BROKER_EXPIRY_MS: u64 = 120_000;
 /// Scan period of both expiries.
 pub const EXPIRY_SCAN_MS: u64 = 10_000;
 
+/// Payload of a frame of the replication stream: a block of the largest record.
+pub const HA_FRAME_MAX: usize = FRAME_MAX + RECORD_OVERHEAD_MAX + BLOCK_HEADER;
+/// Payload of a frame of it that is no block.
+pub const HA_CONTROL_MAX: usize = 8 * 1024;
+/// Bytes received on the replication stream and not taken before it is no longer read.
+pub const HA_INBOX_PAUSE: usize = 2 * 1024 * 1024;
+/// Bytes gathered for one send of the replication stream, but for the block that passes it.
+pub const HA_OUTBOX_MAX: usize = 512 * 1024;
+/// Records sent to a standby and not yet acknowledged, bytes.
+pub const HA_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+/// Peers that have not proved who they are.
+pub const HA_STRANGERS_MAX: usize = 4;
+/// A peer must have proved who it is this soon.
+pub const HA_HANDSHAKE_MS: u64 = 5_000;
+/// Both sides of the replication stream say something at least this often.
+pub const HA_BEAT_MS: u64 = 250;
+/// A primary at its start waits this long for the other half to say whether it took over.
+pub const HA_ASK_MS: u64 = 5_000;
+/// A standby tries its primary again after this.
+pub const HA_RETRY_MS: u64 = 300;
+/// Epochs a log remembers.
+pub const HA_EPOCHS_MAX: usize = 96;
+/// Stretches of the log whose age is remembered, to tell a standby's lag in time.
+pub const HA_AGES_MAX: usize = 256;
+/// How far the standby holds the log is noted this often, for the primary's next start.
+pub const HA_FLOOR_MS: u64 = 1_000;
+
 /// Connections of the control plane; more wait in the kernel's backlog.
 pub const CONTROL_CONNECTIONS_MAX: usize = 32;
 /// A connection of the control plane is closed after this, answered or not.
@@ -209,4 +236,5 @@ const _: () = {
     assert!(SEND_BACKLOG_PAUSE < SEND_BACKLOG_CLOSE);
     assert!(FRAME_MAX < SEND_BACKLOG_CLOSE);
     assert!(RECEIVE_ASSEMBLY_MAX <= RECEIVE_ASSEMBLY_TOTAL);
+    assert!(2 + HA_EPOCHS_MAX * 32 <= 4096 - 4 - 136);
 };

@@ -168,6 +168,7 @@ impl Broker {
         if matches!(applied, MessageApplied::Indexed | MessageApplied::Gap { .. })
             && let Some(topic) = self.catalog.at_mut(index)
         {
+            self.parking.mark_fresh(queue, topic.class);
             topic.stored.add(position, u64::from(size));
         }
         Ok(applied)

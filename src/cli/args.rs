@@ -32,6 +32,10 @@ pub enum Command {
     Consume(Consume),
     /// Ask a running broker how it is; exit code 1 when a shard does not serve
     Status(Control),
+    /// Make the standby of a pair the primary, when the primary is gone
+    Promote(Promote),
+    /// Hand the primary's role to its standby, without losing anything
+    Switchover(Control),
     /// Show where time goes in a running broker, stage by stage
     Latency(Latency),
     /// Look at the configuration
@@ -220,6 +224,18 @@ pub struct Control {
     /// Longest wait for one answer
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub timeout_ms: u64,
+}
+
+/// `weir promote`.
+#[derive(Args, Debug)]
+pub struct Promote {
+    /// Go on although something that was acknowledged may be missing; the refusal without it
+    /// says how much
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
 }
 
 /// `weir latency`.

@@ -14,6 +14,7 @@ mod inspect;
 mod latency;
 mod manual;
 mod output;
+mod pair;
 mod produce;
 mod record;
 mod remote;

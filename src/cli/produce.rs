@@ -92,6 +92,7 @@ impl<'a> Sender<'a> {
             response::SUCCESS => "SEND_OK",
             response::FLUSH_DISK_TIMEOUT => "FLUSH_DISK_TIMEOUT",
             response::FLUSH_SLAVE_TIMEOUT => "FLUSH_SLAVE_TIMEOUT",
+            response::SLAVE_NOT_AVAILABLE => "SLAVE_NOT_AVAILABLE",
             _ => return Err(answer.refused("send")),
         };
         let offset = answer.number("queueOffset")?;

@@ -1,6 +1,7 @@
 //! Where a topic's queues are, as the name server tells every client.
 //!
-//! Broker names are the shards; only masters (id 0) are used.
+//! Broker names are the shards. A topic's part is at the master (id 0), or at a standby where the
+//! name server knows no master: it serves readers if it was told to, and refuses senders by name.
 
 use serde_json::Value;
 use weir_wire::codes::{request, response};
@@ -13,7 +14,7 @@ use crate::exit::{self, Stop};
 pub(super) struct Part {
     /// Broker name.
     pub(super) broker: String,
-    /// Address of its master.
+    /// Address of its master, or of its standby when there is no master.
     pub(super) addr: String,
     /// Queues to read.
     pub(super) read_queues: u32,
@@ -52,10 +53,18 @@ fn master(broker: &Value) -> Option<String> {
     broker["brokerAddrs"]["0"].as_str().map(str::to_owned)
 }
 
+/// The standby of a broker without a master.
+fn standby(broker: &Value) -> Option<String> {
+    let all = broker["brokerAddrs"].as_object()?;
+    all.values().next().and_then(Value::as_str).map(str::to_owned)
+}
+
 fn parts(route: &Value) -> Vec<Part> {
     let brokers = route["brokerDatas"].as_array();
-    let addr_of =
-        |name: &str| brokers?.iter().find(|row| row["brokerName"] == name).and_then(master);
+    let addr_of = |name: &str| {
+        let row = brokers?.iter().find(|row| row["brokerName"] == name)?;
+        master(row).or_else(|| standby(row))
+    };
     let number = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let mut found: Vec<Part> = route["queueDatas"]
         .as_array()

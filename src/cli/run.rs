@@ -9,7 +9,7 @@ use clap::Parser;
 
 use super::args::{Command, Weir};
 use super::output::Output;
-use super::{config, consume, doctor, inspect, latency, produce, serve, status, topic, tune};
+use super::{config, consume, doctor, inspect, latency, pair, produce, serve, status, topic, tune};
 use crate::exit::Stop;
 
 /// The whole of `main`: parses the process's arguments, runs the command, gives the exit code of
@@ -34,6 +34,8 @@ fn run(command: Command, out: &mut Output) -> Result<(), Stop> {
         Command::Produce(args) => produce::run(&args, out),
         Command::Consume(args) => consume::run(&args, out),
         Command::Status(args) => status::run(&args, out),
+        Command::Switchover(args) => pair::switchover(&args, out),
+        Command::Promote(args) => pair::promote(&args, out),
         Command::Config(command) => config::run(&command, out),
         Command::Latency(args) => latency::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),

@@ -5,6 +5,7 @@
 use super::args;
 use super::control::Control;
 use super::output::Output;
+use super::pair;
 use crate::exit::{self, Stop};
 
 /// Asks and prints. The error is a shard that does not serve, or no answer.
@@ -18,6 +19,12 @@ pub(super) fn run(args: &args::Control, out: &mut Output) -> Result<(), Stop> {
             (None, None) => "serves".to_owned(),
         };
         out.row(&format!("shard {} {name}  {state}", row["shard"]), row)?;
+    }
+    let (_, pairs) = Control::new(args).get("/pair")?;
+    for row in pairs["shards"].as_array().into_iter().flatten() {
+        if let Some(text) = pair::line(row) {
+            out.row(&format!("shard {}  {text}", row["shard"]), row)?;
+        }
     }
     match body["healthy"].as_bool() {
         Some(true) => Ok(()),

@@ -69,6 +69,14 @@ impl BlockHeader {
         block[60..64].copy_from_slice(&sum.to_le_bytes());
     }
 
+    /// Writes the header with its checksum into `out`, over records that stand elsewhere.
+    pub fn seal_over(&self, out: &mut [u8; BLOCK_HEADER], records: &[u8]) {
+        assert!(records.len() == self.payload_len as usize, "the header says how many bytes");
+        self.put_fields(out);
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&out[..60]), records);
+        out[60..].copy_from_slice(&sum.to_le_bytes());
+    }
+
     /// Writes the fields without a checksum: an open block in the staging area.
     pub fn put_fields(&self, block: &mut [u8]) {
         block[0..4].copy_from_slice(&BLOCK_MAGIC.to_le_bytes());

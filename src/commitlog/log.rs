@@ -253,7 +253,7 @@ impl Log {
     }
 
     /// Seals the open block and opens one that can take a record of `len` bytes.
-    fn open_block(&mut self, driver: &mut Driver, len: usize) -> Result<(), Refusal> {
+    pub(crate) fn open_block(&mut self, driver: &mut Driver, len: usize) -> Result<(), Refusal> {
         self.seal_open();
         let need = super::block::disk_len(len) as u64;
         let fits = self.segments.back().is_some_and(|s| s.map.end_offset + need <= s.size);

@@ -3,10 +3,14 @@
 //! A room of the machine tower: it knows bytes, blocks and watermarks and has never heard of a
 //! topic. `log` is the door; `staging` holds what the device has not taken, `flush` feeds it,
 //! `prepare` goes ahead of it, `segment` names the files, `reader` reads them cold, `retention`
-//! forgets them, `scan` and `recovery` open them again, `around` goes on behind damage.
+//! forgets them, `scan` and `recovery` open them again, `around` goes on behind damage, `copy`
+//! gives blocks to a standby and takes them from a primary, `cut` takes a tail away that is not its
+//! own.
 
 mod around;
 mod block;
+mod copy;
+mod cut;
 mod flush;
 mod log;
 mod prepare;
@@ -20,6 +24,8 @@ mod staging;
 mod tests;
 
 pub use block::{BLOCK_MAGIC, BLOCK_VERSION, BlockFault, BlockHeader, FLAG_REPLAYED, disk_len};
+pub use copy::{Shipment, open_shipment};
+pub use cut::{Cut, cut};
 pub use flush::DeviceOp;
 pub use log::{Log, LogOptions, Refusal, TOKEN_ROOM, Watermarks};
 pub use reader::{ColdRead, Damage, Window};

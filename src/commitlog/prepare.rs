@@ -292,6 +292,25 @@ impl Log {
         }
     }
 
+    /// Removes what was prepared for a log that this one is no longer.
+    pub(crate) fn drop_prepared(&mut self, driver: &mut Driver) -> Result<(), Errno> {
+        assert!(!self.is_preparing(), "nothing is in the air");
+        if let Some(next) = self.prepare.next.take() {
+            driver.close_file(next.file);
+            driver.remove(&segment::path(&self.options.dir, next.map.number))?;
+        }
+        for (number, file, _) in std::mem::take(&mut self.prepare.spare) {
+            driver.close_file(file);
+            driver.remove(&self.options.dir.join(spare_name(number)))?;
+        }
+        Ok(())
+    }
+
+    /// Whether zeros, or the next segment, are on their way to the device.
+    pub fn is_preparing(&self) -> bool {
+        self.prepare.step.is_some() || self.prepare.syncing || self.prepare.making.is_some()
+    }
+
     /// Lets a failed preparation be tried again (space may have come back).
     pub fn retry_road(&mut self) {
         self.prepare.retry = true;

@@ -136,6 +136,14 @@ impl Window {
         self.buf.get(from..from + len)
     }
 
+    /// Header and records of the block that holds `position`, if this window has it.
+    pub fn block(&self, position: u64) -> Option<&[u8]> {
+        let after = self.blocks.partition_point(|(start, _, _)| *start <= position);
+        let (start, end, at) = *self.blocks.get(after.checked_sub(1)?)?;
+        let len = usize::try_from(end - start).ok()?;
+        self.buf.get(at.checked_sub(BLOCK_HEADER)?..at + len).filter(|_| position < end)
+    }
+
     /// The whole record that begins at `position`, walking from the block's start so that only
     /// record boundaries are accepted.
     pub fn record_at(&self, position: u64) -> Option<&[u8]> {

@@ -35,6 +35,8 @@ pub struct LogImage {
     pub log_id: u64,
     /// Generation that wrote the last block before the position.
     pub generation: u64,
+    /// Epoch of that block.
+    pub epoch: u64,
     /// Everything below is in the checkpoint's state.
     pub position: u64,
     /// Newest store time below it.
@@ -147,6 +149,7 @@ impl Log {
         LogImage {
             log_id: self.identity.log_id,
             generation: self.generation,
+            epoch: self.epoch,
             position: self.marks.appended,
             newest_ms: self.newest_ms,
             segments: self.segments.iter().map(|segment| segment.map.clone()).collect(),
@@ -205,7 +208,7 @@ impl Log {
     }
 }
 
-fn open_staging(
+pub(super) fn open_staging(
     driver: &mut Driver,
     options: &LogOptions,
 ) -> Result<(weir_io::Region, bool), LogError> {
@@ -398,6 +401,7 @@ impl Opening {
             options: &self.options,
             identity: self.identity,
             generation,
+            epoch: scanned.epoch,
             segments: &mut segments,
             end: scanned.end,
         };
@@ -416,6 +420,7 @@ impl Opening {
         let mut log =
             Log::assemble(driver, self.options, self.identity, segments, generation, end)?;
         log.newest_ms = log.newest_ms.max(newest_ms);
+        log.epoch = scanned.epoch;
         log.pave(driver);
         Ok((log, self.report))
     }
@@ -496,6 +501,7 @@ struct Replay<'a> {
     options: &'a LogOptions,
     identity: Identity,
     generation: u64,
+    epoch: u64,
     segments: &'a mut VecDeque<Segment>,
     end: u64,
 }
@@ -536,7 +542,7 @@ impl Replay<'_> {
             flags: FLAG_REPLAYED,
             log_id: self.identity.log_id,
             generation: self.generation,
-            epoch: 0,
+            epoch: self.epoch,
             start: self.end,
             durable_upto: self.end,
             payload_len: records.len() as u32,

@@ -28,6 +28,8 @@ pub(crate) struct Scanned {
     pub maps: Vec<SegmentMap>,
     /// Greatest generation seen in the good part.
     pub generation: u64,
+    /// Epoch of the last good block, or of the checkpoint.
+    pub epoch: u64,
     /// Generation of the last block that was not replayed from staging.
     pub served_generation: u64,
     /// Highest durable watermark that a good block, or the checkpoint's position, tells of.
@@ -45,6 +47,7 @@ pub(crate) struct Scan<'a> {
     pub(super) files: &'a [(u32, File, u64)],
     pub(super) maps: Vec<SegmentMap>,
     pub(super) generation: u64,
+    epoch: u64,
     served_generation: u64,
     newest_ms: i64,
     pub(super) durable: u64,
@@ -88,6 +91,7 @@ impl<'a> Scan<'a> {
             files,
             maps: Vec::new(),
             generation: 0,
+            epoch: 0,
             served_generation: 0,
             newest_ms: 0,
             durable: 0,
@@ -100,6 +104,7 @@ impl<'a> Scan<'a> {
             let first = files.first().map_or(0, |(number, ..)| *number);
             scan.maps = image.segments.into_iter().filter(|map| map.number >= first).collect();
             scan.generation = image.generation;
+            scan.epoch = image.epoch;
             scan.served_generation = image.generation;
             scan.newest_ms = image.newest_ms;
             scan.durable = image.position;
@@ -160,6 +165,7 @@ impl<'a> Scan<'a> {
         map.add(header.start, header.end(), offset, header.disk_len() as u64);
         let mut newest_ms = map.newest_ms;
         self.generation = header.generation;
+        self.epoch = header.epoch;
         self.durable = self.durable.max(header.durable_upto);
         if header.flags & super::block::FLAG_REPLAYED == 0 {
             self.served_generation = header.generation;
@@ -228,6 +234,7 @@ impl<'a> Scan<'a> {
             end,
             maps: std::mem::take(&mut self.maps),
             generation: self.generation,
+            epoch: self.epoch,
             served_generation: self.served_generation,
             durable: self.durable,
             torn_bytes,

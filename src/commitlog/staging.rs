@@ -315,6 +315,17 @@ impl Staging {
         Some((block.start, self.region.bytes(from..from + block.payload)))
     }
 
+    /// Header and records of the block that holds `position`, once it is sealed.
+    pub(crate) fn sealed_block(&self, position: u64) -> Option<&[u8]> {
+        let after = self.blocks.partition_point(|block| block.start <= position);
+        let block = self.blocks.get(after.checked_sub(1)?)?;
+        if block.stage == Stage::Open || position >= block.end() {
+            return None;
+        }
+        let from = CONTROL + block.ring;
+        Some(self.region.bytes(from..from + BLOCK_HEADER + block.payload))
+    }
+
     /// Logical position of the oldest record still here.
     pub(crate) fn resident_from(&self) -> Option<u64> {
         self.blocks.front().map(|block| block.start)

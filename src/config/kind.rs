@@ -17,6 +17,18 @@ pub enum FlushDiskType {
     SyncFlush,
 }
 
+/// `brokerRole`: what an acknowledgement of this box waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BrokerRole {
+    /// Not for the standby.
+    #[default]
+    AsyncMaster,
+    /// For the standby.
+    SyncMaster,
+    /// RocketMQ's word for a standby.
+    Slave,
+}
+
 /// A set of hours of the day, as in `deleteWhen = "04;16"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HourSet(u32);
@@ -50,6 +62,8 @@ pub(super) enum Value {
     Hours(HourSet),
     /// `flushDiskType`.
     Flush(FlushDiskType),
+    /// `brokerRole`.
+    Role(BrokerRole),
 }
 
 /// What a knob accepts. Ranges are inclusive.
@@ -77,6 +91,10 @@ pub(super) enum Kind {
     Folder,
     /// `ASYNC_FLUSH` or `SYNC_FLUSH`.
     Flush,
+    /// `ASYNC_MASTER`, `SYNC_MASTER` or `SLAVE`.
+    Role,
+    /// 16 to 256 visible characters, or nothing; never printed.
+    Secret,
     /// One of two words; a flag with names of its own.
     Choice { no: &'static str, yes: &'static str },
     /// RocketMQ's permission bits: 2 write, 4 read, 6 both.
@@ -102,6 +120,8 @@ impl Kind {
             Kind::Hours => "hours 00 to 23, several separated by ;".into(),
             Kind::Folder => "a folder".into(),
             Kind::Flush => "ASYNC_FLUSH or SYNC_FLUSH".into(),
+            Kind::Role => "ASYNC_MASTER, SYNC_MASTER or SLAVE".into(),
+            Kind::Secret => "16 to 256 visible characters, or nothing".into(),
             Kind::Choice { no, yes } => format!("{no} or {yes}"),
             Kind::Permission => "6 (read and write), 4 (read), 2 (write)".into(),
         }
@@ -128,6 +148,11 @@ impl Kind {
                 (!text.is_empty() && !text.contains('\0')).then(|| Value::Text(text.to_owned()))
             }
             Kind::Flush => flush(text).map(Value::Flush),
+            Kind::Role => role(text).map(Value::Role),
+            Kind::Secret => {
+                let good = (16..=256).contains(&text.len()) && text.chars().all(visible);
+                (good || text.is_empty()).then(|| Value::Text(text.to_owned()))
+            }
             Kind::Choice { no, yes } => {
                 (text == *no || text == *yes).then(|| Value::Flag(text == *yes))
             }
@@ -157,6 +182,19 @@ fn flush(text: &str) -> Option<FlushDiskType> {
         "SYNC_FLUSH" => Some(FlushDiskType::SyncFlush),
         _ => None,
     }
+}
+
+fn role(text: &str) -> Option<BrokerRole> {
+    match text {
+        "ASYNC_MASTER" => Some(BrokerRole::AsyncMaster),
+        "SYNC_MASTER" => Some(BrokerRole::SyncMaster),
+        "SLAVE" => Some(BrokerRole::Slave),
+        _ => None,
+    }
+}
+
+fn visible(c: char) -> bool {
+    c.is_ascii_graphic()
 }
 
 fn bytes(text: &str) -> Option<u64> {

@@ -155,6 +155,9 @@ impl Default for Config {
     }
 }
 
+/// The key whose value is never shown.
+const SECRET: &str = "haSecret";
+
 struct Draft {
     values: Vec<Value>,
     settings: Vec<Setting>,
@@ -238,6 +241,7 @@ impl Draft {
 
     fn put(&mut self, key: &str, text: &str, at: Origin) {
         let text = text.trim();
+        let shown = if key == SECRET && !text.is_empty() { "(hidden)" } else { text };
         let Some(row) = KNOBS.iter().position(|knob| knob.key == key) else {
             self.unknown(key, text, at);
             return;
@@ -255,12 +259,12 @@ impl Draft {
                     self.hidden.push(before.clone());
                 }
                 self.values[row] = value;
-                self.settings[row] = Setting { key: knob.key, text: text.to_owned(), from: at };
+                self.settings[row] = Setting { key: knob.key, text: shown.to_owned(), from: at };
             }
             None => {
                 let or_auto = if knob.auto.is_some() { ", or auto" } else { "" };
                 let allowed = knob.kind.allowed();
-                self.refuse(at, format!("{key} = `{text}` is not allowed: {allowed}{or_auto}"));
+                self.refuse(at, format!("{key} = `{shown}` is not allowed: {allowed}{or_auto}"));
             }
         }
     }

@@ -18,7 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use kind::{FlushDiskType, HourSet};
+pub use kind::{BrokerRole, FlushDiskType, HourSet};
 pub use load::{Loaded, Origin, Refusal, Setting, Sources, is_live, load};
 pub use memory::MemoryPlan;
 pub use overrides::Overrides;

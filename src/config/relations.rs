@@ -3,6 +3,7 @@
 //! It asks the host nothing; whatever a rule needs from outside (cores, disk size, host name) is
 //! an argument. Ranges of single knobs are the table's business, not this file's.
 
+use super::kind::BrokerRole;
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
 use crate::base::limits::{
     BLOCK_ALIGN, BLOCK_MAX, NAME_SERVERS_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX,
@@ -40,6 +41,28 @@ impl Config {
         self.vip_port.then(|| self.shard_port(shard).saturating_sub(2))
     }
 
+    /// Whether the box is one of a pair, or may become one.
+    #[must_use]
+    pub fn is_paired(&self) -> bool {
+        match self.ha_listen_port {
+            Some(port) => port != 0,
+            None => self.is_standby || self.is_sync_master() || !self.ha_secret.is_empty(),
+        }
+    }
+
+    /// Whether an acknowledgement waits for the standby.
+    #[must_use]
+    pub fn is_sync_master(&self) -> bool {
+        self.broker_role == BrokerRole::SyncMaster
+    }
+
+    /// The port of a shard that the other box connects to; `None`: there is no pair.
+    #[must_use]
+    pub fn shard_ha_port(&self, shard: u16) -> Option<u16> {
+        let first = self.ha_listen_port.unwrap_or(self.listen_port.saturating_add(1));
+        self.is_paired().then(|| first.saturating_add(shard.saturating_mul(PORT_STEP)))
+    }
+
     /// Port of the control plane; 0: there is none.
     #[must_use]
     pub fn control_port(&self) -> u16 {
@@ -70,13 +93,21 @@ impl Config {
         let (namesrv, control) = (self.namesrv_listen_port, self.control_port());
         for (key, port) in [("namesrvListenPort", namesrv), ("controlListenPort", control)] {
             let taken = |shard: &u16| {
-                self.shard_port(*shard) == port || self.shard_vip_port(*shard) == Some(port)
+                let others = [self.shard_vip_port(*shard), self.shard_ha_port(*shard)];
+                self.shard_port(*shard) == port || others.contains(&Some(port))
             };
             if let Some(shard) = (0..shards).find(taken).filter(|_| port != 0) {
                 return Err(format!(
                     "{key} {port} is a port of shard {shard}; move it or listenPort"
                 ));
             }
+        }
+        if let Some(shard) = (0..shards).find(|shard| self.ha_port_is_taken(*shard, shards)) {
+            let port = self.shard_ha_port(shard).unwrap_or(0);
+            return Err(format!(
+                "haListenPort: {port} of shard {shard} is a port of a shard already; move it or \
+                 listenPort"
+            ));
         }
         if namesrv == control {
             return Err(format!(
@@ -85,6 +116,54 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    fn ha_port_is_taken(&self, shard: u16, shards: u16) -> bool {
+        let own = self.shard_ha_port(shard);
+        let taken =
+            |other: u16| own == Some(self.shard_port(other)) || own == self.shard_vip_port(other);
+        own.is_some() && (0..shards).any(taken)
+    }
+
+    /// Why the keys of the pair cannot work together: the key at fault, and the remedy.
+    fn pair_contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found: Vec<(&'static str, String)> = Vec::new();
+        if self.broker_role == BrokerRole::Slave && !self.is_standby {
+            let why = "SLAVE means that this box follows another: set role=standby and \
+                       primary=host:port, and let brokerRole say what holds after a promotion";
+            found.push(("brokerRole", why.into()));
+        }
+        if self.is_standby && self.primary.len() != 1 {
+            let why = "a standby follows one primary: set it to the host and HA port of the other \
+                       box, such as 10.0.0.1:10912";
+            found.push(("primary", why.into()));
+        }
+        match (self.in_sync_replicas, self.is_sync_master()) {
+            (Some(2), false) => found.push((
+                "inSyncReplicas",
+                "2 means that a send waits for the standby: set brokerRole=SYNC_MASTER".into(),
+            )),
+            (Some(1), true) => found.push((
+                "inSyncReplicas",
+                "1 means that a send waits for nobody: set brokerRole=ASYNC_MASTER, or leave \
+                 inSyncReplicas away"
+                    .into(),
+            )),
+            _ => {}
+        }
+        if self.is_paired() && self.ha_secret.is_empty() && !self.bind.is_loopback() {
+            let why = format!(
+                "replication on {} needs a secret that both boxes know: set haSecret, or bind to \
+                 loopback",
+                self.bind
+            );
+            found.push(("haSecret", why));
+        }
+        if self.is_standby && self.ha_listen_port == Some(0) {
+            let why = "0 means that there is no pair, and role=standby is half of one";
+            found.push(("haListenPort", why.into()));
+        }
+        found
     }
 
     /// Segment size in bytes on a disk of `disk_bytes`: the knob, else 1/64 of the disk between
@@ -168,6 +247,7 @@ impl Config {
                     .into(),
             ));
         }
+        found.extend(self.pair_contradictions());
         if let Err(why) = self.check_ports(self.shards.unwrap_or(1)) {
             found.push(("listenPort", why));
         }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::kind::{FlushDiskType, HourSet, Kind, Value};
+use super::kind::{BrokerRole, FlushDiskType, HourSet, Kind, Value};
 use crate::base::limits::{FRAME_MAX, RECORD_OVERHEAD_MAX, TOPIC_QUEUES_MAX};
 
 /// Shard `n` listens on `listenPort + n * PORT_STEP`; between two of them fit the old VIP port
@@ -184,6 +184,52 @@ knobs! {
             Kind::Number { low: 100, high: 600_000, unit: "ms" },
             default "5000", as u64_of -> u64;
     }
+    "Replication" {
+        /// What this box is at its first start: the `primary` takes messages, a `standby` follows
+        /// one. After `weir promote` or a failover the data directory knows better and wins. See
+        /// replication.md. A weir key.
+        role => is_standby: Kind::Choice { no: "primary", yes: "standby" },
+            default "primary", as flag -> bool;
+        /// Where a standby finds its primary: the HA port of its first shard. A weir key.
+        primary => primary: Kind::HostPorts, default "", as list -> Vec<String>;
+        /// `SYNC_MASTER`: a send is acknowledged when the standby has it too. `ASYNC_MASTER`: it
+        /// does not wait. Set the same on both boxes, so that it holds after a failover; a standby
+        /// is made with `role`.
+        brokerRole => broker_role: Kind::Role, default "ASYNC_MASTER", as role_of -> BrokerRole;
+        /// Boxes that must have a message before it is acknowledged: 2 under `SYNC_MASTER`, else 1.
+        inSyncReplicas => in_sync_replicas: Kind::Number { low: 1, high: 2, unit: "" },
+            auto "what brokerRole says", default "auto", as some_u64 -> Option<u64>;
+        /// What counts as "the standby has it": `received` (it survives kill -9 there), or
+        /// `durable` (it is on its device). A weir key.
+        replicaAck => replica_ack_durable: Kind::Choice { no: "received", yes: "durable" },
+            default "received", as flag -> bool;
+        /// `SYNC_MASTER` without a standby in step: `refuse` stores nothing, so that nothing
+        /// acknowledged can be lost with one box; `degrade` goes on alone, and tells producers so
+        /// (SLAVE_NOT_AVAILABLE). A weir key.
+        standbyLost => standby_lost_degrade: Kind::Choice { no: "refuse", yes: "degrade" },
+            default "refuse", as flag -> bool;
+        /// A send that waits for the standby is answered FLUSH_SLAVE_TIMEOUT after this: stored
+        /// here, not known to be there. A peer silent for this long is given up.
+        slaveTimeout => slave_timeout_ms: Kind::Number { low: 100, high: 600_000, unit: "ms" },
+            default "3000", as u64_of -> u64;
+        /// A standby further behind than this is not in step.
+        haMaxGapNotInSync => ha_max_gap_bytes: Kind::Bytes { low: MIB, high: TIB, zero: false },
+            default "256 MiB", as u64_of -> u64;
+        /// What a standby that catches up from the disk is sent at most, a second and shard.
+        maxHaTransferByteInSecond => ha_transfer_bytes:
+            Kind::Bytes { low: MIB, high: 64 * GIB, zero: false },
+            default "100 MiB", as u64_of -> u64;
+        /// Port that the other box connects to, of shard 0; shard `n` listens 10 * `n` above. 0:
+        /// none.
+        haListenPort => ha_listen_port: Kind::Number { low: 0, high: 65_534, unit: "" },
+            auto "one above each shard's port, when haSecret, role or brokerRole speak of a pair",
+            default "auto", as some_u16 -> Option<u16>;
+        /// What both boxes of a pair know and nobody else. Needed as soon as `bind` is not
+        /// loopback. Never printed. A weir key.
+        haSecret => ha_secret: Kind::Secret, default "", as text -> String;
+        /// A standby serves readers, up to what it holds durably.
+        slaveReadEnable => slave_read_enable: Kind::Flag, default "false", as flag -> bool;
+    }
     "Damage" {
         /// A log with damage in it (bit rot, a file that is gone): `refuse` ends the start with
         /// exit code 17 and names the place; `serve-around` accepts that what cannot be read is
@@ -353,15 +399,38 @@ pub(super) static EXPLAINED: &[Explained] = &[
     Explained {
         key: "brokerId",
         same: Some("0"),
-        instead: "a standby is not built yet, every shard is a master",
+        instead: "0 on a primary and 1 on a standby: set role",
     },
     Explained {
-        key: "brokerRole",
-        same: Some("ASYNC_MASTER"),
-        instead: "a standby is not built yet, every shard is a master",
+        key: "brokerIP2",
+        same: None,
+        instead: "a standby is told its primary's address: set primary there",
     },
-    Explained { key: "haListenPort", same: None, instead: "a standby is not built yet" },
-    Explained { key: "brokerIP2", same: None, instead: "a standby is not built yet" },
+    Explained {
+        key: "haMasterAddress",
+        same: None,
+        instead: "set role=standby and primary=host:port",
+    },
+    Explained {
+        key: "haSendHeartbeatInterval",
+        same: Some("5000"),
+        instead: "both sides speak four times a second; slaveTimeout says when one is given up",
+    },
+    Explained {
+        key: "haFlowControlEnable",
+        same: Some("true"),
+        instead: "catching up is always limited: maxHaTransferByteInSecond",
+    },
+    Explained {
+        key: "minInSyncReplicas",
+        same: Some("1"),
+        instead: "standbyLost says what happens without a standby",
+    },
+    Explained {
+        key: "totalReplicas",
+        same: Some("1"),
+        instead: "a pair has one primary and one standby",
+    },
     Explained {
         key: "storePathCommitLog",
         same: None,
@@ -499,6 +568,13 @@ fn hours(value: &Value) -> HourSet {
     match value {
         Value::Hours(hours) => *hours,
         _ => HourSet::default(),
+    }
+}
+
+fn role_of(value: &Value) -> BrokerRole {
+    match value {
+        Value::Role(role) => *role,
+        _ => BrokerRole::default(),
     }
 }
 

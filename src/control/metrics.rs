@@ -12,7 +12,7 @@ use super::ask::NoAnswer;
 use super::collect::{Collector, Row};
 use super::exposition::{self, Buckets, Family, Labels, Sample};
 use crate::measure::{STAGES, Stage, Unit};
-use crate::server::{Backlog, Figures, Question};
+use crate::server::{Backlog, Figures, PairReport, Question};
 
 /// RocketMQ's buckets of `rocketmq_rpc_latency`, milliseconds.
 const RPC_MS: &[f64] = &[1.0, 3.0, 5.0, 7.0, 10.0, 100.0, 1000.0, 2000.0, 3000.0];
@@ -29,7 +29,7 @@ type Answer = ([(axum::http::HeaderName, &'static str); 1], String);
 
 /// The small set.
 pub(super) async fn small(Extension(collector): Extension<Collector>) -> Answer {
-    let families = collector.collect(boards).await;
+    let families = collector.collect(boards_and_pairs).await;
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::text(families))
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn full(Extension(collector): Extension<Collector>) -> Answer {
     let backlogs = collector.shards().ask_all(Question::Backlog).await;
     let families = collector
         .collect(|rows| {
-            let mut families = boards(rows);
+            let mut families = boards_and_pairs(rows);
             families.extend(details(rows));
             families.extend(topics(rows, &backlogs));
             families
@@ -147,6 +147,41 @@ fn rpc_latency(rows: &[Row]) -> Family {
         }
     }
     Family { name: "rocketmq_rpc_latency", help: "Milliseconds from request to reply", samples }
+}
+
+fn boards_and_pairs(rows: &[Row]) -> Vec<Family> {
+    let mut families = boards(rows);
+    families.extend(pairs(rows).into_iter().filter(|family| !family.samples.is_empty()));
+    families
+}
+
+/// The pair; empty for a box that is one of none.
+fn pairs(rows: &[Row]) -> Vec<Family> {
+    let gauge = |name, help, value: fn(&PairReport) -> f64| {
+        let told = |row: &Row| {
+            let figures = row.last.as_ref()?;
+            Some((node(figures), Sample::Gauge(value(figures.pair.as_ref()?))))
+        };
+        Family { name, help, samples: rows.iter().filter_map(told).collect() }
+    };
+    vec![
+        gauge("weir_pair_primary", "1: this node is the primary", |pair| {
+            f64::from(u8::from(pair.role.word() == "primary"))
+        }),
+        gauge("weir_pair_epoch", "Newest epoch", |pair| pair.epoch as f64),
+        gauge("weir_pair_in_sync", "1: nothing is acknowledged without the standby", |pair| {
+            f64::from(u8::from(pair.standing == "in sync"))
+        }),
+        gauge("weir_pair_alone", "1: acknowledged without a standby", |pair| {
+            f64::from(u8::from(pair.alone_since.is_some()))
+        }),
+        gauge("weir_pair_lag_bytes", "Bytes the standby does not hold", |pair| {
+            pair.lag_bytes as f64
+        }),
+        gauge("weir_pair_lag_seconds", "Age of the oldest of them", |pair| {
+            pair.lag_ms as f64 / 1000.0
+        }),
+    ]
 }
 
 fn details(rows: &[Row]) -> Vec<Family> {
@@ -264,6 +299,7 @@ mod tests {
             names: (5, 6),
             permission: 6,
             disk_used_percent: 40,
+            pair: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod health;
 mod history;
 mod latency;
 mod metrics;
+mod pair;
 mod routes;
 mod serve;
 mod settings;

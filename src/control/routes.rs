@@ -5,12 +5,12 @@
 use std::net::SocketAddr;
 
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use super::collect::Collector;
 use super::settings::Settings;
-use super::{health, latency, metrics, settings};
+use super::{health, latency, metrics, pair, settings};
 
 /// Who asks. A handler takes it as `Extension<Peer>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub(super) fn routes(collector: Collector, settings: Option<Settings>) -> Router
         .route("/latency", get(latency::get))
         .route("/metrics", get(metrics::small))
         .route("/metrics/full", get(metrics::full))
+        .route("/pair", get(pair::get))
+        .route("/promote", post(pair::promote))
+        .route("/switchover", post(pair::switchover))
         .layer(Extension(collector));
     let router = match settings {
         Some(settings) => router
@@ -34,6 +37,6 @@ pub(super) fn routes(collector: Collector, settings: Option<Settings>) -> Router
 }
 
 async fn unknown() -> (StatusCode, &'static str) {
-    let words = "weir's control port has /config /health /latency /metrics /metrics/full\n";
+    let words = "weir's control port has /config /health /latency /metrics /metrics/full /pair\n";
     (StatusCode::NOT_FOUND, words)
 }

@@ -159,6 +159,17 @@ impl Naming {
         Ok(reply)
     }
 
+    /// One of our own shards has another role: it is shown under id `broker_id` from now on. One
+    /// that registered from outside under that id makes room.
+    pub fn set_own_id(&mut self, broker_name: &str, broker_id: u64) {
+        let Some(broker) = self.brokers.get_mut(broker_name) else { return };
+        let own = broker.instances.iter().find(|(_, instance)| instance.own).map(|(id, _)| *id);
+        let Some(old) = own.filter(|old| *old != broker_id) else { return };
+        if let Some(instance) = broker.instances.remove(&old) {
+            broker.instances.insert(broker_id, instance);
+        }
+    }
+
     /// Topics of a registered broker changed or went away, without a whole registration: how our
     /// own shards tell. A removed topic that is not there is no error.
     pub fn topics_changed(

@@ -173,6 +173,11 @@ pub(super) fn vip(index: u16) -> String {
     format!("broker-{index}-vip")
 }
 
+/// Name of a shard's door for the other half of its pair.
+pub(super) fn peers(index: u16) -> String {
+    format!("ha-{index}")
+}
+
 /// Name of the name server's door.
 pub(super) const NAMING: &str = "namesrv";
 /// Name of the control plane's door.
@@ -185,6 +190,9 @@ pub(super) fn wanted(config: &Config, shards: u16) -> BTreeMap<String, SocketAdd
         doors.insert(broker(index), SocketAddr::new(config.bind, config.shard_port(index)));
         if let Some(port) = config.shard_vip_port(index) {
             doors.insert(vip(index), SocketAddr::new(config.bind, port));
+        }
+        if let Some(port) = config.shard_ha_port(index) {
+            doors.insert(peers(index), SocketAddr::new(config.bind, port));
         }
     }
     doors.insert(NAMING.into(), SocketAddr::new(config.bind, config.namesrv_listen_port));

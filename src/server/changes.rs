@@ -81,22 +81,25 @@ impl Server {
         if !changed.is_empty() || !removed.is_empty() {
             self.ring();
             let broker_name = self.shard.broker.options().broker_name.clone();
+            let broker_id = u64::from(self.shard.is_standby());
             if self.naming.is_some() {
-                self.take_routes(&broker_name, &changed, &removed);
+                self.take_routes((&broker_name, broker_id), &changed, &removed);
             } else {
-                self.post.send(0, Letter::Routes { broker_name, changed, removed });
+                let routes = Letter::Routes { broker_name, broker_id, changed, removed };
+                self.post.send(0, routes);
             }
         }
     }
 
     fn take_routes(
         &mut self,
-        broker_name: &str,
+        (broker_name, broker_id): (&str, u64),
         changed: &[crate::broker::TopicConfig],
         removed: &[String],
     ) {
         let now_ns = self.now_ns;
         let Some(desk) = self.naming.as_mut() else { return };
+        desk.set_role(broker_name, broker_id);
         if let Err(why) = desk.routes(now_ns, broker_name, changed, removed) {
             self.shard.voice.say("route-refused", &format_args!("{broker_name}: {why}"));
         }
@@ -126,8 +129,8 @@ impl Server {
                 Letter::Open => self.open_doors(),
                 Letter::Stop => self.stop(),
                 Letter::Drain(timeout_ms, reply) => self.begin_drain(timeout_ms, reply),
-                Letter::Routes { broker_name, changed, removed } => {
-                    self.take_routes(&broker_name, &changed, &removed);
+                Letter::Routes { broker_name, broker_id, changed, removed } => {
+                    self.take_routes((&broker_name, broker_id), &changed, &removed);
                 }
                 Letter::Change { from, ticket, metas } => {
                     for meta in &metas {

@@ -16,7 +16,7 @@ use super::dispatch::{Call, Flow};
 use super::turn::Server;
 use crate::base::limits::{KEPT_BYTES_MAX, KEPT_MAX, PARKED_PULLS_MAX};
 use crate::broker::{PullReply, Reject, ReplyTo};
-use crate::shard::{Answer, Fetch, QueueLimit, Ready, Shard, Tuning, Waiter};
+use crate::shard::{Answer, Fetch, Lack, QueueLimit, Ready, Shard, Tuning, Waiter};
 
 /// A request that waits for the disk.
 #[derive(Debug)]
@@ -238,18 +238,18 @@ impl Server {
                            unknown, it may or may not be stored";
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(why).finish();
             }
-            Answer::Late => {
-                let timeout_ms = self.shard.tuning().sync_flush_timeout_ms;
+            Answer::Late(lack) => {
                 let why = format!(
-                    "the change is in the log and in force, but not on the device within \
-                     {timeout_ms}ms (syncFlushTimeout): a power cut now could take it back"
+                    "the change is in the log and in force, but {}: a failure now could take it \
+                     back",
+                    lacking(&self.shard, lack)
                 );
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(&why).finish();
             }
-            Answer::Unflushed { queue_id, queue_offset, position, count, len } => {
+            Answer::Less { lack, queue_id, queue_offset, position, count, len } => {
                 let stored = self.shard.record(position, len as usize);
                 let at = (queue_id, queue_offset, count);
-                write_unflushed(out, &self.shard, codec, opaque, stored, at);
+                write_less(out, &self.shard, (codec, opaque, lack), stored, at);
             }
             Answer::Sent { queue_id, queue_offset, position, count, len, key } => {
                 let sent = Sent {
@@ -278,21 +278,37 @@ impl Server {
     }
 }
 
-/// The answer to a send that the device has not taken in time: the fields of a success.
-fn write_unflushed(
+/// What is missing of a promise, in words.
+fn lacking(shard: &Shard, lack: Lack) -> String {
+    match lack {
+        Lack::Device => {
+            let timeout_ms = shard.tuning().sync_flush_timeout_ms;
+            format!("not on the device within {timeout_ms}ms (syncFlushTimeout)")
+        }
+        Lack::Standby => {
+            let timeout_ms = shard.slave_timeout_ms();
+            format!("not with the standby within {timeout_ms}ms (slaveTimeout)")
+        }
+        Lack::Pair => "on this box only: the primary goes on alone (standbyLost=degrade)".into(),
+    }
+}
+
+/// The answer to a send whose promise is less than asked for: the fields of a success.
+fn write_less(
     out: &mut Vec<u8>,
     shard: &Shard,
-    codec: Codec,
-    opaque: i32,
+    (codec, opaque, lack): (Codec, i32, Lack),
     stored: Option<&[u8]>,
     (queue_id, queue_offset, count): (i32, u64, u32),
 ) {
     let host = SocketAddr::from(shard.broker.options().store_host);
-    let why = format!(
-        "stored, but not on the device within {}ms (syncFlushTimeout): do not send it again",
-        shard.tuning().sync_flush_timeout_ms
-    );
-    let reply = Reply::new(out, codec, response::FLUSH_DISK_TIMEOUT, opaque)
+    let why = format!("stored, but {}: do not send it again", lacking(shard, lack));
+    let code = match lack {
+        Lack::Device => response::FLUSH_DISK_TIMEOUT,
+        Lack::Standby => response::FLUSH_SLAVE_TIMEOUT,
+        Lack::Pair => response::SLAVE_NOT_AVAILABLE,
+    };
+    let reply = Reply::new(out, codec, code, opaque)
         .remark(&why)
         .ext_str("MSG_REGION", &shard.broker.options().region)
         .ext_str("TRACE_ON", "true")

@@ -25,6 +25,8 @@ pub enum Letter {
     Routes {
         /// The shard's broker name.
         broker_name: String,
+        /// 0 for a primary, 1 for a standby.
+        broker_id: u64,
         /// Topics that are new or changed.
         changed: Vec<TopicConfig>,
         /// Topics that are gone.

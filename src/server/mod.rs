@@ -20,9 +20,10 @@ mod receive;
 mod tokens;
 mod turn;
 
+pub use crate::shard::PairReport;
 pub use backlog::Bounds;
 pub use drain::Drained;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
 pub use question::{Announced, Backlog, Figures, Health, Question, Reply, Retune};
-pub use turn::Server;
+pub use turn::{Ended, Server};

@@ -20,6 +20,8 @@ pub struct OwnShard {
     pub broker_name: String,
     /// Its port.
     pub port: u16,
+    /// 0 for a primary, 1 for a standby.
+    pub broker_id: u64,
 }
 
 /// The name server of this box.
@@ -63,7 +65,7 @@ impl NamingDesk {
                 &Registration {
                     cluster: &config.broker_cluster_name,
                     broker_name: &shard.broker_name,
-                    broker_id: 0,
+                    broker_id: shard.broker_id,
                     addr,
                     ha_addr: "",
                     topics: &[],
@@ -90,6 +92,11 @@ impl NamingDesk {
     /// Goes by another `brokerPermission` for our own shards.
     pub(super) fn set_permission(&mut self, permission: u32) {
         self.table.set_own_permission(permission);
+    }
+
+    /// Goes by another role of one of our own shards.
+    pub(super) fn set_role(&mut self, broker_name: &str, broker_id: u64) {
+        self.table.set_own_id(broker_name, broker_id);
     }
 
     /// Takes in what a shard says of its topics. A new topic is shown when every shard has told of
@@ -188,6 +195,7 @@ mod tests {
         let own = [0, 1].map(|shard| OwnShard {
             broker_name: format!("box-{shard}"),
             port: 10_911 + 10 * shard,
+            broker_id: 0,
         });
         NamingDesk::new(&Config::default(), "127.0.0.1", &own)
     }

@@ -11,7 +11,7 @@ use super::turn::Server;
 use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
 use crate::broker::{BrokerOptions, DataVersion, TopicConfig};
 use crate::measure::{AtRisk, Counts, Stages};
-use crate::shard::Tuning;
+use crate::shard::{PairReport, Tuning};
 
 /// The way back to the one who asks: called once, or dropped when the shard ends first.
 pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
@@ -46,6 +46,13 @@ pub enum Question {
     Figures(Box<Stages>, Reply<Figures>),
     /// What stands in topics and what groups have not read yet?
     Backlog(Reply<Backlog>),
+    /// How is the pair? `None`: the shard is one of none.
+    Pair(Reply<Option<PairReport>>),
+    /// Make this standby the primary, even when that may lose something? Both answers are
+    /// sentences.
+    Promote(bool, Reply<Result<String, String>>),
+    /// Hand this primary's role to its standby. Both answers are sentences.
+    Switchover(Reply<Result<String, String>>),
     /// What is to be registered with name servers outside?
     Announce(Reply<Announced>),
 }
@@ -109,6 +116,8 @@ pub struct Figures {
     pub permission: u32,
     /// How full the disk is, percent.
     pub disk_used_percent: u32,
+    /// How the pair is; `None`: the shard is one of none.
+    pub pair: Option<PairReport>,
 }
 
 /// Messages by topic, and what groups have not read.
@@ -152,6 +161,15 @@ impl Server {
                 reply.send(figures);
             }
             Question::Backlog(reply) => reply.send(self.backlog()),
+            Question::Pair(reply) => reply.send(self.shard.replica_report()),
+            Question::Switchover(reply) => {
+                let answer = self.shard.switchover(&mut self.driver);
+                reply.send(answer);
+            }
+            Question::Promote(accept_loss, reply) => {
+                let answer = self.shard.promote(&mut self.driver, accept_loss);
+                reply.send(answer);
+            }
             Question::Announce(reply) => reply.send(self.announced()),
         }
     }
@@ -176,6 +194,7 @@ impl Server {
             names: (catalog.topic_count(), catalog.group_count()),
             permission: options.broker_permission,
             disk_used_percent: shard.disk_used_percent(),
+            pair: shard.replica_report(),
         }
     }
 
@@ -185,7 +204,7 @@ impl Server {
         Announced {
             cluster: options.cluster.clone(),
             broker: options.broker_name.clone(),
-            broker_id: 0,
+            broker_id: u64::from(self.shard.is_standby()),
             permission: options.broker_permission,
             version: catalog.topics_version,
             topics: catalog.topics().into_iter().map(|topic| topic.config.clone()).collect(),

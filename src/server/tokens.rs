@@ -1,5 +1,6 @@
 //! Tokens of the server's operations: the room in the top byte, the connection below.
-//! The log's room is 1 (see `commitlog`), the shard's own file operations are 2; here are the rest.
+//! The log's room is 1 (see `commitlog`), the shard's own file operations are 2, the pair's
+//! connections and files are 7 (see `replica`); here are the rest.
 
 use weir_io::Token;
 

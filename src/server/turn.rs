@@ -88,6 +88,15 @@ pub struct Server {
     stopping: bool,
 }
 
+/// Why [`Server::live`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The node said stop.
+    Stopped,
+    /// The shard's role, or the end of its log, has changed: it is to be opened anew.
+    RoleChanged,
+}
+
 impl Server {
     /// A server around an opened shard.
     pub fn new(
@@ -169,18 +178,55 @@ impl Server {
     }
 
     /// Accepts on every listener.
-    pub(super) fn open_doors(&mut self) {
+    pub fn open_doors(&mut self) {
         for (which, (listener, _)) in self.listeners.iter().enumerate() {
             self.driver.accept(*listener, tokens::listen(which as u64));
         }
     }
 
-    /// Runs turns until the node says stop and everything promised is durable.
-    pub fn run(mut self) -> Result<(), weir_io::Errno> {
-        while !self.stopping {
+    /// Takes connections of the other half of the pair on a socket.
+    pub fn listen_for_peers(
+        &mut self,
+        listener: std::net::TcpListener,
+    ) -> Result<(), weir_io::Errno> {
+        let listener = self.driver.listen_on(listener)?;
+        self.shard.serve_peers(&mut self.driver, listener);
+        Ok(())
+    }
+
+    /// As [`Server::serve_later`], on a socket.
+    pub fn listen_later(
+        &mut self,
+        listener: std::net::TcpListener,
+        role_naming: bool,
+    ) -> Result<(), weir_io::Errno> {
+        let listener = self.driver.listen_on(listener)?;
+        self.serve_later(listener, role_naming);
+        Ok(())
+    }
+
+    /// Runs turns until the node says stop, or the shard's role has changed, and everything
+    /// promised is durable.
+    pub fn live(&mut self) -> Result<Ended, weir_io::Errno> {
+        while !self.stopping && !self.shard.wants_restart() {
             self.turn()?;
         }
-        self.shard.close(&mut self.driver)
+        self.shard.close(&mut self.driver)?;
+        Ok(if self.stopping { Ended::Stopped } else { Ended::RoleChanged })
+    }
+
+    /// As [`Server::live`], for a shard that is one of no pair.
+    pub fn run(mut self) -> Result<(), weir_io::Errno> {
+        self.live().map(|_| ())
+    }
+
+    /// What outlives the shard: the name server and the way to the other shards. Every connection
+    /// is closed.
+    pub fn into_parts(mut self) -> (Option<NamingDesk>, PostOffice) {
+        let mut ids = std::mem::take(&mut self.ids);
+        self.connections.ids(&mut ids);
+        ids.into_iter().for_each(|id| self.forget(id));
+        (self.naming, self.post)
     }
 
     /// One turn.
@@ -247,6 +293,9 @@ impl Server {
     }
 
     fn on_event(&mut self, event: Event) {
+        if event.token().is_some_and(|token| tokens::room(token) == shard::REPLICA_ROOM) {
+            return self.shard.on_replica_event(&mut self.driver, event);
+        }
         match event {
             Event::Received { token, chunk } => {
                 self.on_received(tokens::connection(token), &chunk);

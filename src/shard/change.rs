@@ -21,6 +21,9 @@ const SNAPSHOT_SLICE: usize = 64 * 1024;
 impl Shard {
     /// Makes a change here and, at the end of the turn, on the other shards.
     pub fn change(&mut self, driver: &mut Driver, meta: Meta) -> Result<(), Reject> {
+        if let Some(refused) = self.refuses_writers() {
+            return Err(refused);
+        }
         if !self.pending.has_room() {
             return Err(Reject::new(
                 code::SYSTEM_BUSY,
@@ -81,7 +84,9 @@ impl Shard {
         let reply = self.broker.heartbeat(now_ms, beat, &mut effects);
         self.keeper.effects = effects;
         let reply = reply?;
-        for meta in reply.metas {
+        // A standby's groups come with the log.
+        let standby = self.is_standby();
+        for meta in reply.metas.into_iter().filter(|_| !standby) {
             self.change(driver, meta)?;
         }
         Ok(reply.changed)
@@ -97,6 +102,9 @@ impl Shard {
     }
 
     fn apply_change(&mut self, driver: &mut Driver, meta: &Meta, own: bool) -> Result<(), Reject> {
+        if let Some(refused) = self.refuses_writers().filter(|_| self.keeps_still()) {
+            return Err(refused);
+        }
         match self.broker.localize(meta, own) {
             Some(meta) => self.write(driver, &meta),
             None => Ok(()),

@@ -25,7 +25,7 @@ use crate::commitlog::LogImage;
 /// "WCKP", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WCKP");
 /// Raised with every change of the image's types.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// First guess of the image's bytes, beyond the queues'.
 const ROOM_MIN: usize = 256 * 1024;
 /// An image that does not fit into this is not written; the log is folded instead.
@@ -74,6 +74,17 @@ pub(crate) fn load(driver: &mut Driver, dir: &Path) -> Option<(Checkpoint, u8)> 
             rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned(&bytes)).ok()?;
         Some((checkpoint, which))
     })
+}
+
+/// Removes checkpoints that speak of more than the log has: it was cut at `end`.
+pub(crate) fn forget_beyond(driver: &mut Driver, dir: &Path, end: u64) -> Result<(), Errno> {
+    for which in 0..2 {
+        let path = path(dir, which);
+        if read(driver, &path).is_some_and(|(position, _)| position > end) {
+            driver.remove(&path)?;
+        }
+    }
+    driver.sync_dir(dir)
 }
 
 fn aligned(bytes: &[u8]) -> rkyv::util::AlignedVec {

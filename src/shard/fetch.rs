@@ -48,8 +48,13 @@ impl Shard {
         reply_to: ReplyTo,
         plan: &mut PullPlan,
     ) -> Fetch {
+        if let Some(refused) = self.refuses_readers() {
+            return Fetch::Reject(refused);
+        }
         let now_ms = self.now_ms();
         let mut request = *request;
+        // A standby's offsets come with the log.
+        request.first_pass &= !self.keeps_still();
         // Twice at most: a group that is created on its first pull.
         for _ in 0..2 {
             match self.broker.pull(now_ms, &request, self.marks(), plan) {

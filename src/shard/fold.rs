@@ -150,7 +150,8 @@ impl Fold {
     }
 
     /// The log is open: settles what is in doubt and tells the operator what was found.
-    pub(super) fn end(&mut self, driver: &mut Driver, log: &Log, voice: &mut Voice) {
+    /// A standby's log goes on by itself, and so does what it knows of missing records.
+    pub(super) fn end(&mut self, driver: &mut Driver, log: &Log, voice: &mut Voice, standby: bool) {
         // A mark that stays only makes the next start more careful.
         let _ = self.replay.end(driver);
         let resumed = self.loaded.map_or(0, |(_, position)| position);
@@ -158,7 +159,7 @@ impl Fold {
         if missed > 0 {
             self.broker.records_lost(missed);
         }
-        let in_doubt = self.broker.settle_losses();
+        let in_doubt = !standby && self.broker.settle_losses();
         self.tell(voice);
         self.replay.tell(voice);
         tell_damage(log, voice);

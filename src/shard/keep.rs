@@ -150,6 +150,7 @@ impl Shard {
             self.broker.membership.expire(now_ms, &mut self.keeper.effects);
         }
         self.checkpoint_if_due(driver);
+        self.tick_pair(driver);
     }
 
     /// Members to be told that their group changed, since the last call.
@@ -159,7 +160,9 @@ impl Shard {
 
     /// Bounded background work of every turn.
     pub(super) fn background(&mut self, driver: &mut Driver) {
-        self.write_gathered(driver);
+        if !self.keeps_still() {
+            self.write_gathered(driver);
+        }
         let Watermarks { appended, durable, .. } = self.log.watermarks();
         if self.broker.queues.is_tight() {
             // Chunks are written when their records are durable: not in half a second, now.
@@ -196,7 +199,8 @@ impl Shard {
         let due =
             behind >= CHECKPOINT_EVERY_BYTES || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
         let rested = self.now_ns >= self.keeper.no_checkpoint_before_ns;
-        if due && rested && self.checkpoints.is_idle() && self.fenced().is_none() {
+        let ready = self.checkpoints.is_idle() && self.fenced().is_none() && self.is_folded();
+        if due && rested && ready {
             self.begin_checkpoint(driver);
         }
     }
@@ -209,7 +213,9 @@ impl Shard {
     }
 
     fn begin_checkpoint(&mut self, driver: &mut Driver) {
-        self.write_offsets(driver);
+        if !self.keeps_still() {
+            self.write_offsets(driver);
+        }
         self.keeper.last_checkpoint_ns = self.now_ns;
         let log = self.log.image();
         let broker = self.broker.image(log.position);
@@ -315,7 +321,9 @@ impl Shard {
         loop {
             self.log.publish();
             self.log.want_durable(self.log.watermarks().appended);
-            self.log.drive(driver);
+            if !self.is_blank() {
+                self.log.drive(driver);
+            }
             if let Some(errno) = self.log.fenced() {
                 return Err(errno);
             }
@@ -335,8 +343,13 @@ impl Shard {
     /// Ends the shard: everything durable, a checkpoint at the log's end, staging memory removed.
     pub fn close(&mut self, driver: &mut Driver) -> Result<(), Errno> {
         self.settle(driver)?;
-        self.begin_checkpoint(driver);
-        self.settle(driver)?;
+        if self.is_folded() && !self.is_blank() {
+            self.begin_checkpoint(driver);
+            self.settle(driver)?;
+        }
+        if let Some(pair) = &mut self.pair {
+            pair.close(driver);
+        }
         self.tell_last();
         driver.staging_remove(&self.options.log.staging_name)
     }

@@ -7,11 +7,12 @@
 
 use std::path::PathBuf;
 
-use weir_io::{Driver, File, OpenMode};
+use weir_io::{Driver, Errno, File, OpenMode};
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{self, Checkpoints};
 use super::cold::Cold;
 use super::fold::Fold;
+use super::follow::Folded;
 use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::pending::Pending;
@@ -20,8 +21,9 @@ use super::tuning::Tuning;
 use super::voice::Voice;
 use crate::base::limits::FOLD_STEP;
 use crate::broker::{BrokerOptions, Meta};
-use crate::commitlog::{Log, LogError, LogOptions, Recovered, is_quarantined};
+use crate::commitlog::{Log, LogError, LogOptions, Recovered, cut, is_quarantined};
 use crate::measure::Meter;
+use crate::replica::{Pair, ReplicaOptions, Role};
 
 /// How a shard is opened.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct ShardOptions {
     pub index_memory_bytes: usize,
     /// What may change while it runs.
     pub tuning: Tuning,
+    /// Its part in a pair, if it is one of two.
+    pub replica: Option<ReplicaOptions>,
     /// Says nothing (simulation).
     pub quiet: bool,
 }
@@ -95,11 +99,13 @@ impl Shard {
         driver
             .create_dir(&dir)
             .map_err(|e| OpenFault::Failed(format!("cannot create {}: {e}", dir.display())))?;
+        let mut pair = open_pair(driver, &options)?;
+        let standby = pair.as_ref().is_some_and(|pair| pair.role() == Role::Standby);
         let index = open_index(driver, &options)?;
         let mut fold = Fold::begin(driver, &options, &mut voice, index)?;
         let image = fold.image.take();
         let mut steps = Steps::default();
-        let (log, report) =
+        let (mut log, report) =
             Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
                 steps.pass(at, folded);
                 fold.take(driver, at, bytes)
@@ -107,14 +113,19 @@ impl Shard {
         if let Some(fault) = fold.fault {
             return Err(fault);
         }
-        fold.end(driver, &log, &mut voice);
+        fold.end(driver, &log, &mut voice, standby);
         tell_quarantined(driver, &options, &mut voice);
+        if let Some(pair) = &mut pair {
+            pair.begin(driver, &mut log).map_err(|errno| cannot(&options, errno))?;
+        }
         let (broker, loaded) = (fold.broker, fold.loaded);
         let text = describe(&report, &log, driver.now_ns() - began_ns);
         let mut shard = Shard {
             broker,
             voice,
             meter: Meter::new(driver.now_ns(), driver.wall_ms()),
+            folded: Folded::new(log.watermarks().appended),
+            pair,
             log,
             index,
             index_writer: IndexWriter::new(
@@ -134,7 +145,9 @@ impl Shard {
             fence_said: false,
             options,
         };
-        shard.begin_generation(driver)?;
+        if !standby {
+            shard.begin_generation(driver)?;
+        }
         Ok((shard, text))
     }
 
@@ -145,10 +158,33 @@ impl Shard {
         self.write(driver, &opened)
             .map_err(|reject| OpenFault::Failed(reject.remark.into_owned()))?;
         self.begin_snapshot();
-        self.settle(driver).map_err(|errno| {
-            OpenFault::Failed(format!("cannot write {}: {errno}", self.options.dir.display()))
-        })
+        self.settle(driver).map_err(|errno| cannot(&self.options, errno))
     }
+}
+
+fn cannot(options: &ShardOptions, errno: Errno) -> OpenFault {
+    OpenFault::Failed(format!("cannot write {}: {errno}", options.dir.display()))
+}
+
+/// What is remembered of the pair; a role that was changed is in force from here on.
+fn open_pair(driver: &mut Driver, options: &ShardOptions) -> Result<Option<Box<Pair>>, OpenFault> {
+    let Some(replica) = &options.replica else { return Ok(None) };
+    let mut pair = Pair::open(driver, &options.dir, replica.clone())
+        .map_err(|errno| cannot(options, errno))?;
+    if let Some((position, saved)) = pair.cut(&options.dir) {
+        let done = cut(driver, &options.log, position, &saved)?;
+        checkpoint::forget_beyond(driver, &options.dir, done.end)
+            .map_err(|errno| cannot(options, errno))?;
+        let text = format!(
+            "{} bytes of records that the other half never had left the log, which ends at {} now; \
+             they are kept in {} (weir inspect segment shows them)",
+            done.bytes,
+            done.end,
+            saved.display()
+        );
+        pair.was_cut(driver, done.end, text).map_err(|errno| cannot(options, errno))?;
+    }
+    Ok(Some(Box::new(pair)))
 }
 
 /// Tells of the fold in steps of [`FOLD_STEP`].

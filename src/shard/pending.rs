@@ -13,6 +13,7 @@ use weir_wire::message::ShortKey;
 use crate::base::limits::PENDING_REPLIES_MAX;
 use crate::commitlog::Watermarks;
 use crate::measure::SideRings;
+use crate::replica::Gate;
 
 /// Who is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +50,10 @@ pub enum Answer {
     },
     /// Success without a body.
     Done,
-    /// SEND family: stored as [`Answer::Sent`] says, not on the device within `syncFlushTimeout`.
-    Unflushed {
+    /// SEND family: stored as [`Answer::Sent`] says, with a promise that is less than asked for.
+    Less {
+        /// What is missing of it.
+        lack: Lack,
         /// See [`Answer::Sent`].
         queue_id: i32,
         /// See [`Answer::Sent`].
@@ -62,20 +65,32 @@ pub enum Answer {
         /// See [`Answer::Sent`].
         len: u32,
     },
-    /// In the log, not on the device within `syncFlushTimeout`; not a message.
-    Late,
+    /// In the log, with a promise that is less than asked for; not a message.
+    Late(Lack),
     /// The log failed while the reply waited: outcome unknown.
     Failed,
 }
 
+/// What is missing of a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Not on the device within `syncFlushTimeout`.
+    Device,
+    /// Not with the standby within `slaveTimeout`.
+    Standby,
+    /// Kept as asked for, but here only: the primary goes on alone.
+    Pair,
+}
+
 impl Answer {
-    /// What is said when the time for the device is over.
-    fn in_time_over(self) -> Answer {
+    /// What is said when part of the promise is missing.
+    fn lacking(self, lack: Lack) -> Answer {
         match self {
             Answer::Sent { queue_id, queue_offset, position, count, len, .. } => {
-                Answer::Unflushed { queue_id, queue_offset, position, count, len }
+                Answer::Less { lack, queue_id, queue_offset, position, count, len }
             }
-            Answer::Done => Answer::Late,
+            // Nothing is wrong with a change that is made alone.
+            Answer::Done if lack != Lack::Pair => Answer::Late(lack),
             other => other,
         }
     }
@@ -161,10 +176,38 @@ impl Pending {
         ring.push_back(Held { upto, ready: Ready { waiter, answer } });
     }
 
-    /// Moves every reply whose promise holds to `out`.
-    pub(crate) fn collect(&mut self, marks: Watermarks, out: &mut Vec<Ready>) {
-        self.sides.staged.answered(drain(&mut self.staged, marks.staged, out));
-        self.sides.durable.answered(drain(&mut self.durable, marks.durable, out));
+    /// Moves every reply whose promise holds to `out`, the pair's part in it included.
+    pub(crate) fn collect(&mut self, marks: Watermarks, gate: Gate, out: &mut Vec<Ready>) {
+        let before = out.len();
+        let bound = if let Gate::Both(upto) = gate { upto } else { u64::MAX };
+        self.sides.staged.answered(drain(&mut self.staged, marks.staged.min(bound), out));
+        self.sides.durable.answered(drain(&mut self.durable, marks.durable.min(bound), out));
+        if gate == Gate::Alone {
+            for ready in out.iter_mut().skip(before) {
+                ready.answer = ready.answer.lacking(Lack::Pair);
+            }
+        }
+    }
+
+    /// Moves every reply that waits for the standby, which holds the log up to `upto`, since
+    /// `born_before_ns` or longer to `out`.
+    pub(crate) fn expire_alone(&mut self, upto: u64, born_before_ns: u64, out: &mut Vec<Ready>) {
+        let rings = [
+            (&mut self.staged, &mut self.sides.staged),
+            (&mut self.durable, &mut self.sides.durable),
+        ];
+        for (ring, side) in rings {
+            let before = out.len();
+            while let Some(held) = ring.front() {
+                if held.upto <= upto || held.ready.waiter.born_ns > born_before_ns {
+                    break;
+                }
+                let Ready { waiter, answer } = held.ready;
+                out.push(Ready { waiter, answer: answer.lacking(Lack::Standby) });
+                ring.pop_front();
+            }
+            side.answered(out.len() - before);
+        }
     }
 
     /// Moves every reply that waits for the device since `born_before_ns` or longer to `out`,
@@ -176,7 +219,7 @@ impl Pending {
                 break;
             }
             let Ready { waiter, answer } = held.ready;
-            out.push(Ready { waiter, answer: answer.in_time_over() });
+            out.push(Ready { waiter, answer: answer.lacking(Lack::Device) });
             self.durable.pop_front();
         }
         self.sides.durable.answered(out.len() - before);
@@ -221,9 +264,9 @@ mod tests {
         pending.push(Promise::Durable, 20, waiter(2), Answer::Done);
         pending.push(Promise::Staged, 30, waiter(3), Answer::Done);
         let mut out = Vec::new();
-        pending.collect(Watermarks { appended: 30, staged: 29, durable: 19 }, &mut out);
+        pending.collect(Watermarks { appended: 30, staged: 29, durable: 19 }, Gate::Open, &mut out);
         assert_eq!(opaques(&out), [1]);
-        pending.collect(Watermarks { appended: 30, staged: 30, durable: 20 }, &mut out);
+        pending.collect(Watermarks { appended: 30, staged: 30, durable: 20 }, Gate::Open, &mut out);
         assert_eq!(opaques(&out), [1, 3, 2]);
     }
 
@@ -239,13 +282,37 @@ mod tests {
         let mut out = Vec::new();
         pending.expire(3, &mut out);
         assert_eq!(opaques(&out), [2, 3]);
-        let Answer::Unflushed { queue_offset: 2, position: 3, .. } = out[0].answer else {
+        let Answer::Less { lack: Lack::Device, queue_offset: 2, position: 3, .. } = out[0].answer
+        else {
             panic!("{:?}", out[0].answer);
         };
-        assert_eq!(out[1].answer, Answer::Late);
+        assert_eq!(out[1].answer, Answer::Late(Lack::Device));
         pending.fail(&mut out);
         assert_eq!(opaques(&out), [2, 3, 1, 4], "after a failure nobody is told that");
         assert_eq!(out[3].answer, Answer::Failed);
+    }
+
+    #[test]
+    fn with_a_pair_a_reply_waits_for_both_and_is_told_when_the_standby_does_not_come() {
+        let mut pending = Pending::new();
+        let (count, key) = (1, ShortKey::NONE);
+        let sent = Answer::Sent { queue_id: 1, queue_offset: 2, position: 3, count, len: 4, key };
+        pending.push(Promise::Staged, 10, waiter(1), sent);
+        pending.push(Promise::Staged, 20, waiter(2), Answer::Done);
+        pending.push(Promise::Staged, 30, waiter(3), sent);
+        pending.push(Promise::Durable, 40, waiter(4), sent);
+        let marks = Watermarks { appended: 50, staged: 50, durable: 35 };
+        let mut out = Vec::new();
+        pending.collect(marks, Gate::Both(9), &mut out);
+        assert_eq!(out, []);
+        pending.collect(marks, Gate::Both(10), &mut out);
+        pending.expire_alone(10, 2, &mut out);
+        assert_eq!((opaques(&out), out[0].answer), (vec![1, 2], sent));
+        assert_eq!(out[1].answer, Answer::Late(Lack::Standby));
+        pending.collect(Watermarks { durable: 50, ..marks }, Gate::Alone, &mut out);
+        assert_eq!(opaques(&out), [1, 2, 3, 4]);
+        let alone = |answer| matches!(answer, Answer::Less { lack: Lack::Pair, .. });
+        assert!(out[2..].iter().all(|ready| alone(ready.answer)), "never a silent success");
     }
 
     #[test]

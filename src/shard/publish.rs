@@ -34,6 +34,9 @@ impl Shard {
         waiter: Waiter,
     ) -> Result<Taken, Reject> {
         self.time_append(driver);
+        if let Some(refused) = self.refuses_writers() {
+            return Err(refused);
+        }
         for _ in 0..CREATES_MAX {
             match self.broker.admit(request) {
                 Verdict::Reject(reject) => return Err(reject),

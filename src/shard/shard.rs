@@ -10,6 +10,7 @@ use weir_io::{Driver, Errno, Event, File};
 
 use super::checkpoint::Checkpoints;
 use super::cold::{Cold, KIND_CHUNK, KIND_CHUNK_WRITE, KIND_WINDOW, split};
+use super::follow::Folded;
 use super::index::IndexWriter;
 use super::keep::Keeper;
 use super::open::ShardOptions;
@@ -19,6 +20,7 @@ use super::voice::Voice;
 use crate::broker::{Broker, BrokerOptions, Watermarks};
 use crate::commitlog::Log;
 use crate::measure::{Meter, Stage};
+use crate::replica::{Gate, Pair};
 
 /// One shard.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ pub struct Shard {
     pub(super) cold: Cold,
     pub(super) checkpoints: Checkpoints,
     pub(super) keeper: Keeper,
+    /// Its half of a pair, if it is one of two.
+    pub(super) pair: Option<Box<Pair>>,
+    /// How far a standby's state has come.
+    pub(super) folded: Folded,
     /// Bytes of one record being encoded; kept for its capacity.
     pub(super) scratch: Vec<u8>,
     /// Monotonic time of this turn, nanoseconds.
@@ -67,13 +73,17 @@ impl Shard {
 
     /// Publishes the turn's records and hands blocks to the device.
     pub fn end_turn(&mut self, driver: &mut Driver) {
+        self.follow(driver);
         self.log.publish();
         if self.pending.durable_len() > 0 {
             self.log.want_durable(self.log.watermarks().appended);
         }
         self.background(driver);
         self.log.publish();
-        self.log.drive(driver);
+        if !self.is_blank() {
+            self.log.drive(driver);
+        }
+        self.end_turn_pair(driver);
         self.checkpoints.advance(driver, self.log.watermarks().durable, self.index);
         self.measure_log();
     }
@@ -81,9 +91,12 @@ impl Shard {
     /// How far the log has come, as the rules see it.
     pub fn marks(&self) -> Watermarks {
         let marks = self.log.watermarks();
+        let bound = self.pair.as_ref().and_then(|pair| pair.visible()).unwrap_or(u64::MAX);
+        // A standby shows what nothing can take back from it.
+        let staged = if self.is_standby() { 0 } else { marks.staged };
         Watermarks {
-            staged: marks.staged.max(marks.durable),
-            durable: marks.durable,
+            staged: staged.max(marks.durable).min(bound),
+            durable: marks.durable.min(bound),
             resident: self.log.resident_from(),
         }
     }
@@ -110,10 +123,17 @@ impl Shard {
             }
             return self.pending.fail(out);
         }
-        self.pending.collect(self.log.watermarks(), out);
+        let gate = self.gate();
+        self.pending.collect(self.log.watermarks(), gate, out);
         let timeout_ns = self.options.tuning.sync_flush_timeout_ms.saturating_mul(1_000_000);
         if let Some(born_before_ns) = self.now_ns.checked_sub(timeout_ns) {
             self.pending.expire(born_before_ns, out);
+        }
+        let patience_ms = self.pair.as_ref().map_or(0, |pair| pair.options().slave_timeout_ms);
+        if let (Gate::Both(upto), Some(born_before_ns)) =
+            (gate, self.now_ns.checked_sub(patience_ms.saturating_mul(1_000_000)))
+        {
+            self.pending.expire_alone(upto, born_before_ns, out);
         }
     }
 

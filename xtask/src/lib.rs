@@ -8,6 +8,7 @@
 pub mod binary;
 pub mod broker;
 pub mod docs;
+pub mod failover;
 pub mod fill;
 pub mod fuzz;
 pub mod hugepages;

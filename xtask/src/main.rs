@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
+use xtask::{binary, docs, failover, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Registration(interop::RegistrationArguments),
     /// Fill and free a small disk under a running broker, again and again (needs root)
     Fill(fill::Arguments),
+    /// Take the primary of a pair away under load, again and again
+    Failover(failover::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
     Tune,
     /// Prove the systemd units in a real systemd of its own (needs root)
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Binary => binary::check(),
         Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
+        Command::Failover(arguments) => failover::check(&arguments),
         Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Service(arguments) => service::check(&arguments),

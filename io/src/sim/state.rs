@@ -128,6 +128,8 @@ pub(crate) struct State {
     pub armed: Option<(u64, usize, Death)>,
     /// A test-side endpoint saw something since the last wait began.
     pub outside_touched: bool,
+    /// The driver that waited last, and when its wait ended.
+    waited: Option<(usize, u64)>,
 }
 
 impl State {
@@ -151,6 +153,7 @@ impl State {
             steps: 0,
             armed: None,
             outside_touched: false,
+            waited: None,
             options,
         };
         state.add_host();
@@ -369,7 +372,9 @@ impl State {
         self.enter(core, "wait", &[])?;
         self.outside_touched = false;
         self.cores[core].deadline_ns = deadline_ns;
-        let alone = self.live_cores().count() == 1;
+        // One that waits again at once, as a start does for its first flush, runs by itself.
+        let again = self.waited == Some((core, self.now_ns));
+        let alone = again || self.live_cores().count() == 1;
         if alone {
             let turn_ns = self.random.schedule.range(200..2000);
             self.block(core, turn_ns)?;
@@ -383,6 +388,7 @@ impl State {
             self.advance_to(target);
             self.check_alive(core)?;
         }
+        self.waited = Some((core, self.now_ns));
         self.deliver(core, events);
         Ok(())
     }

@@ -1,4 +1,5 @@
 //! UPDATE_CONSUMER_OFFSET (15): a group has got further; mostly oneway.
+//! A standby takes none: its offsets come with the log.
 //! It is answered from memory, as RocketMQ does, and reaches the log within the coalescing window.
 
 use crate::broker::Reject;
@@ -10,6 +11,11 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
     let h = &call.header;
     let (group, topic) = (call.text("consumerGroup")?, call.text("topic")?);
     let (queue_id, offset) = (h.optional_i32("queueId")?, h.optional_i64("commitOffset")?);
+    if server.shard.keeps_still()
+        && let Some(refused) = server.shard.refuses_writers()
+    {
+        return Err(refused);
+    }
     server.shard.broker.update_offset(&group, &topic, queue_id, offset)?;
     Ok(server.answer_done(call))
 }

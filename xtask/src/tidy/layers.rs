@@ -57,6 +57,7 @@ const UPSTAIRS: &[&str] = &[
     "exit",
     "measure",
     "naming",
+    "replica",
     "server",
     "shard",
 ];

@@ -1,0 +1,35 @@
+//! Replication of one shard's log to a standby, and who of the two is what.
+//!
+//! A room of the machine tower: it knows bytes, blocks, watermarks and epochs, never a topic. The
+//! sender taps the log's staging ring in the turn that hands blocks to the device; the receiver
+//! hands checked blocks to the shard, which appends and folds them. `pair` is the door; `frame` is
+//! the stream, `link` one connection, `handshake` and `greet` its first words, `sender` and
+//! `receiver` the two sides, `epoch` who wrote which part, `fence` who of two primaries steps down,
+//! `standing` whether acknowledgements wait for the standby, `state` what is remembered over a
+//! crash.
+
+mod epoch;
+mod fence;
+mod floor;
+mod frame;
+mod greet;
+mod handshake;
+mod link;
+mod notes;
+mod options;
+mod pair;
+mod receiver;
+mod roles;
+mod sender;
+mod standing;
+mod state;
+
+pub use epoch::{Entry, Epochs, term};
+pub use frame::STREAM_VERSION;
+pub use link::TOKEN_ROOM;
+pub use notes::Note;
+pub use options::{ReplicaOptions, Role};
+pub use pair::{Gate, Pair};
+pub use roles::Report;
+pub use standing::Standing;
+pub use state::{State, state_path};

@@ -1,0 +1,599 @@
+//! One shard's half of a pair: its role, its connections, and what an acknowledgement waits for.
+//!
+//! The shard hands events in, asks at the end of each turn what is to be sent and how far replies
+//! may go, and takes blocks out when it is the standby. A change of role is made durable here and
+//! takes effect when the process opens the shard anew: there is one way into a role, not two.
+//! Never: two standbys; an acknowledgement alone that is not durable as such before; a role changed
+//! by anybody but an operator's command or a higher epoch.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use weir_io::{Driver, Errno, Event, Listener, Socket};
+
+use super::epoch::{Entry, after};
+use super::fence::Handing;
+use super::floor::Floor;
+use super::frame::{Kind, word};
+use super::greet::Stranger;
+use super::handshake::{self, Hello, Policy};
+use super::link::{self, KIND_ACCEPT, KIND_COLD, Link, token};
+use super::notes::{Note, Notes};
+use super::options::{ReplicaOptions, Role};
+use super::receiver::{Phase, Receiver};
+use super::sender::Sender;
+use super::standing::{Rules, Seen, Standing};
+use super::state::StateFile;
+use crate::base::limits::{BLOCK_HEADER, HA_BEAT_MS, HA_STRANGERS_MAX};
+use crate::commitlog::{BlockHeader, Log, open_shipment};
+
+/// How far replies may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// As far as this node's own promise holds.
+    Open,
+    /// No further than the standby holds the log, too.
+    Both(u64),
+    /// As far as this node's own promise holds, and senders are told that it is alone.
+    Alone,
+}
+
+/// One shard's half of a pair.
+#[derive(Debug)]
+pub struct Pair {
+    pub(super) options: ReplicaOptions,
+    pub(super) role: Role,
+    pub(super) file: StateFile,
+    pub(super) strangers: Vec<Stranger>,
+    /// Links that are to be closed when what they were told is sent, or then.
+    pub(super) closing: Vec<(Link, u64)>,
+    pub(super) sender: Option<Sender>,
+    pub(super) receiver: Receiver,
+    pub(super) standing: Standing,
+    /// The standby holds everything below.
+    pub(super) replicated: u64,
+    floor: Floor,
+    ids: u64,
+    nonces: u64,
+    pub(super) notes: Notes,
+    pub(super) restart: bool,
+    /// How far a planned change of roles has come.
+    pub(super) handing: Handing,
+    /// The other half is asked whether it took over, until then (nanoseconds; 0: it is not).
+    pub(super) asking_until_ns: u64,
+}
+
+impl Pair {
+    /// The half of the shard in `dir`, before its log is opened.
+    pub fn open(driver: &mut Driver, dir: &Path, options: ReplicaOptions) -> Result<Pair, Errno> {
+        let node = handshake::fresh_node(&options.seed);
+        let file = StateFile::open(driver, dir, node)?;
+        let (floor, replicated) = Floor::open(driver, dir)?;
+        let role = file.state.role.unwrap_or(options.role);
+        Ok(Pair {
+            options,
+            role,
+            file,
+            strangers: Vec::new(),
+            closing: Vec::new(),
+            sender: None,
+            receiver: Receiver::new(),
+            standing: Standing::Async,
+            replicated,
+            floor,
+            ids: 0,
+            nonces: 0,
+            notes: Notes::default(),
+            restart: false,
+            handing: Handing::No,
+            asking_until_ns: 0,
+        })
+    }
+
+    /// The log is open: a primary begins its epoch, durable before it writes.
+    pub fn begin(&mut self, driver: &mut Driver, log: &mut Log) -> Result<(), Errno> {
+        let end = log.watermarks().appended;
+        self.replicated = self.replicated.min(end);
+        if self.options.role != self.role {
+            let text = format!(
+                "the configuration says {}, a promotion made this node the {}; that stands",
+                self.options.role.word(),
+                self.role.word()
+            );
+            self.notes.say("replica-role", text);
+        }
+        if self.role == Role::Standby {
+            return Ok(());
+        }
+        let state = &mut self.file.state;
+        if state.epochs.entries().is_empty() && end > 0 {
+            state.epochs.begin(Entry { epoch: 0, start: 0, promoted: false, node: state.node });
+        }
+        // What was here when this node was promoted came from the other one.
+        let promoted = state.epochs.entries().iter().rev().find(|entry| entry.promoted);
+        self.replicated = self.replicated.max(promoted.map_or(0, |entry| entry.start));
+        let epoch = after(state.epochs.current(), false);
+        state.epochs.begin(Entry { epoch, start: end, promoted: false, node: state.node });
+        // What the pledge spoke of was another primary's.
+        state.pledge = None;
+        self.file.save(driver)?;
+        log.set_epoch(epoch);
+        if self.options.sync {
+            self.standing = Standing::Away { since_ns: driver.now_ns(), goal: end };
+        }
+        self.begin_asking(driver);
+        Ok(())
+    }
+
+    /// Position that the log is to be cut at before it is opened, and where what leaves it is kept.
+    pub fn cut(&self, dir: &Path) -> Option<(u64, std::path::PathBuf)> {
+        let position = self.file.state.cut?;
+        let name = format!("cut-at-{position}-epoch-{}", self.file.state.epochs.current());
+        Some((position, dir.join("lost+found").join(name)))
+    }
+
+    /// The log was cut and ends at `end` now.
+    pub fn was_cut(&mut self, driver: &mut Driver, end: u64, text: String) -> Result<(), Errno> {
+        self.file.state.epochs.cut(end);
+        self.file.state.cut = None;
+        self.notes.say("replica-cut", text);
+        self.file.save(driver)
+    }
+
+    /// Takes connections of peers from now on.
+    pub fn listen(&self, driver: &mut Driver, listener: Listener) {
+        driver.accept(listener, token(KIND_ACCEPT, 0));
+    }
+
+    /// What the node is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What was configured.
+    pub fn options(&self) -> &ReplicaOptions {
+        &self.options
+    }
+
+    /// Lines to be said.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.notes.take()
+    }
+
+    /// Whether the shard is to be opened anew: its role, or the end of its log, has changed.
+    pub fn wants_restart(&self) -> bool {
+        self.restart
+    }
+
+    /// How far replies may go.
+    pub fn gate(&self) -> Gate {
+        if self.restart {
+            // Whatever this node becomes, it acknowledges nothing more as what it was.
+            return Gate::Both(0);
+        }
+        match (self.role, self.standing) {
+            (Role::Standby, _) | (_, Standing::Async) => Gate::Open,
+            (_, Standing::Alone) => Gate::Alone,
+            (_, Standing::InStep | Standing::Away { .. }) => Gate::Both(self.replicated),
+        }
+    }
+
+    /// Position above which nothing is shown to consumers, if there is one.
+    pub fn visible(&self) -> Option<u64> {
+        let bound = self.role == Role::Primary && self.options.sync && self.options.refuse;
+        bound.then_some(self.replicated)
+    }
+
+    /// Why nothing is stored now; `None`: it is.
+    pub fn refusal(&self) -> Option<&'static str> {
+        let waits = matches!(self.standing, Standing::Away { .. }) && self.options.refuse;
+        if self.role == Role::Standby {
+            Some("messages are put to the slave: this is a standby; send to its primary")
+        } else if self.is_asking() {
+            Some("this primary was restarted and asks its other half whether it took over")
+        } else if self.is_handing() || self.restart {
+            Some("the standby is taking over (weir switchover); send again in a moment")
+        } else if waits {
+            Some(
+                "in-sync replicas not enough: no standby is in step with this primary, and \
+                 standbyLost=refuse stores nothing without one; nothing was stored. Bring the \
+                 standby back, or accept the risk with standbyLost=degrade",
+            )
+        } else {
+            None
+        }
+    }
+
+    /// An event of the pair's room.
+    pub fn on_event(&mut self, driver: &mut Driver, log: &mut Log, event: Event) {
+        match event {
+            Event::Accepted { result: Ok(socket), .. } => self.accepted(driver, socket),
+            Event::Connected { token, result } => {
+                let attempt = link::split(token).1;
+                if self.receiver.connected(driver, attempt, result) {
+                    self.say_hello(driver, log);
+                }
+            }
+            Event::Received { token, chunk } => {
+                let id = link::split(token).1;
+                if let Some(link) = self.link(id) {
+                    link.received(driver, &chunk);
+                    drop(chunk);
+                    self.read(driver, log, id);
+                }
+            }
+            Event::ReceiveEnded { token, end } => {
+                let id = link::split(token).1;
+                if self.link(id).is_some_and(|link| !link.receive_ended(driver, end)) {
+                    self.lost(driver, id, "the connection ended");
+                }
+            }
+            Event::Sent { token, buf, result } => {
+                let id = link::split(token).1;
+                if self.link(id).is_some_and(|link| !link.sent(buf, result.is_ok())) {
+                    self.lost(driver, id, "the connection broke");
+                }
+            }
+            Event::Read { token, buf, result } if link::split(token).0 == KIND_COLD => {
+                let id = link::split(token).1;
+                let sender = self.sender.as_mut().filter(|sender| sender.link.id == id);
+                if let Some(Err(why)) = sender.map(|sender| sender.arrived(log, buf, result)) {
+                    self.refuse_standby(driver, &why);
+                }
+            }
+            Event::Written { buf, .. } => self.floor.landed(buf),
+            _ => {}
+        }
+    }
+
+    /// What is to be sent and acknowledged, after the turn's blocks went to the device.
+    pub fn end_turn(&mut self, driver: &mut Driver, log: &Log) {
+        if self.role == Role::Standby {
+            return self.receiver.acknowledge(driver, log.watermarks(), log.fenced());
+        }
+        let rate = self.options.catch_up_bytes;
+        if let Some(sender) = &mut self.sender {
+            let held = if self.options.ack_durable { sender.durable } else { sender.received };
+            self.replicated = self.replicated.max(held.min(log.watermarks().appended));
+            if let Err(why) = sender.push(driver, log, rate) {
+                self.refuse_standby(driver, &why);
+            }
+        }
+        self.look(driver, log);
+        self.hand_over(driver, log);
+        if self.options.sync && self.options.refuse {
+            self.floor.note(driver, self.replicated);
+        }
+    }
+
+    /// Time-outs and new attempts; a turn of every few tens of milliseconds is soon enough.
+    pub fn tick(&mut self, driver: &mut Driver, log: &mut Log) {
+        let now_ns = driver.now_ns();
+        let patience_ns = self.patience_ns();
+        self.strangers.iter_mut().for_each(|stranger| stranger.link.flush(driver));
+        for at in (0..self.strangers.len()).rev() {
+            if now_ns > self.strangers[at].until_ns {
+                let stranger = self.strangers.swap_remove(at);
+                let text = format!("{} said nothing in time", stranger.link.peer);
+                self.notes.say("replica-refused", text);
+                stranger.link.close(driver);
+            }
+        }
+        for at in (0..self.closing.len()).rev() {
+            self.closing[at].0.flush(driver);
+            if self.closing[at].0.is_drained() || now_ns > self.closing[at].1 {
+                self.closing.swap_remove(at).0.close(driver);
+            }
+        }
+        let silent = self
+            .sender
+            .as_ref()
+            .filter(|sender| now_ns.saturating_sub(sender.link.heard_ns) > patience_ns);
+        if let Some(id) = silent.map(|sender| sender.link.id) {
+            self.lost(driver, id, "it went silent");
+        }
+        if let Some(why) = self.receiver.overdue(now_ns, patience_ns) {
+            self.part(driver, why);
+        }
+        self.tick_asking(driver);
+        let addr = match self.role {
+            Role::Standby => self.primary_address(),
+            Role::Primary => self.peer_to_ask(),
+        };
+        let addr = addr.filter(|_| !self.restart && log.fenced().is_none());
+        self.ids += 1;
+        if !self.receiver.dial(driver, addr, self.ids) {
+            self.ids -= 1;
+        }
+    }
+
+    /// The next block of the primary's log, checked and in its place. The shard takes it whole and
+    /// says [`Pair::took`].
+    pub fn next_block(&mut self, driver: &mut Driver, log: &Log) -> Option<(BlockHeader, &[u8])> {
+        loop {
+            if self.receiver.phase != Phase::Following {
+                return None;
+            }
+            match self.control_frame(driver, log) {
+                Ok(Front::Block) => break,
+                Ok(Front::Taken) => {}
+                Ok(Front::Nothing) => return None,
+                Err(why) => {
+                    self.part(driver, &why);
+                    return None;
+                }
+            }
+        }
+        let (frame, _) = self.receiver.link.as_ref()?.front().ok()??;
+        // Its sum was checked a moment ago.
+        Some((BlockHeader::peek(frame.payload)?, frame.payload.get(BLOCK_HEADER..)?))
+    }
+
+    /// The block that [`Pair::next_block`] gave was taken.
+    pub fn took(&mut self, driver: &mut Driver) {
+        let Some(link) = &mut self.receiver.link else { return };
+        if let Ok(Some((_, len))) = link.front() {
+            link.take(driver, len);
+        }
+    }
+
+    /// Handles what stands before the next block.
+    fn control_frame(&mut self, driver: &mut Driver, log: &Log) -> Result<Front, String> {
+        let Some(link) = &self.receiver.link else { return Ok(Front::Nothing) };
+        let Some((frame, len)) = link.front().map_err(|fault| fault.to_string())? else {
+            return Ok(Front::Nothing);
+        };
+        let (kind, value, epoch) = (frame.kind, frame.value, frame.epoch);
+        if epoch != self.receiver.epoch {
+            return Err(format!("a frame of epoch {epoch}, not {}", self.receiver.epoch));
+        }
+        if matches!(kind, Kind::Block | Kind::Beat) {
+            self.receiver.primary_end = (value, driver.now_ns());
+        }
+        match kind {
+            Kind::Block => {
+                let end = log.watermarks().appended;
+                match open_shipment(frame.payload, log.log_id()) {
+                    Ok((header, _)) if header.start == end => return Ok(Front::Block),
+                    Ok((header, _)) => {
+                        return Err(format!("a block of position {}, not {end}", header.start));
+                    }
+                    Err(fault) => return Err(format!("a block that is not whole ({fault:?})")),
+                }
+            }
+            Kind::Beat => {}
+            Kind::Pledge => self.pledged(driver, epoch)?,
+            Kind::HandOver => self.handed_over(driver, log, value)?,
+            Kind::Refuse => {
+                return Err(String::from_utf8_lossy(frame.payload).into_owned());
+            }
+            other => return Err(format!("an unexpected frame ({other:?})")),
+        }
+        if let Some(link) = &mut self.receiver.link {
+            link.take(driver, len);
+        }
+        Ok(Front::Taken)
+    }
+
+    fn pledged(&mut self, driver: &mut Driver, epoch: u64) -> Result<(), String> {
+        let durable = self.receiver.peer.as_ref().is_some_and(|(hello, _)| hello.policy.durable);
+        let boot = if durable { 0 } else { self.options.boot };
+        self.file.state.pledge = Some((epoch, boot));
+        self.file.save(driver).map_err(|errno| format!("the pledge cannot be kept: {errno}"))?;
+        let text = format!("in step with the primary of epoch {epoch}; it waits for this node");
+        self.notes.say("replica-in-sync", text);
+        Ok(())
+    }
+
+    /// Frames of a link that is no stream of blocks to us.
+    fn read(&mut self, driver: &mut Driver, log: &mut Log, id: u64) {
+        if self.receiver.is(id) {
+            if self.receiver.phase != Phase::Following {
+                self.greet_primary(driver, log);
+            }
+        } else if self.sender.as_ref().is_some_and(|sender| sender.link.id == id) {
+            if let Err(why) = self.read_acknowledgements(driver) {
+                self.refuse_standby(driver, &why);
+            }
+        } else {
+            self.read_stranger(driver, log, id);
+        }
+    }
+
+    fn read_acknowledgements(&mut self, driver: &mut Driver) -> Result<(), String> {
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        let was_well = sender.failed == 0;
+        loop {
+            let Some((frame, len)) = sender.link.front().map_err(|fault| fault.to_string())? else {
+                break;
+            };
+            let (kind, epoch, value) = (frame.kind, frame.epoch, frame.value);
+            let words = (word(frame.payload, 0), word(frame.payload, 8));
+            if kind != Kind::Ack {
+                return Err(format!("an unexpected frame ({kind:?})"));
+            }
+            sender.acknowledged(epoch, value, words)?;
+            sender.link.take(driver, len);
+        }
+        if was_well && sender.failed != 0 {
+            let text = format!(
+                "the standby's log failed with error {}; it holds nothing more and cannot be \
+                 promoted: repair its device and restart it",
+                sender.failed
+            );
+            self.notes.say("replica-standby-failed", text);
+        }
+        Ok(())
+    }
+
+    /// Looks how the primary stands with its standby, and does what a change asks for.
+    fn look(&mut self, driver: &mut Driver, log: &Log) {
+        let appended = log.watermarks().appended;
+        let gap = self.options.max_gap_bytes;
+        let near = self.sender.as_ref().is_some_and(|sender| sender.is_near(appended, gap));
+        let seen = Seen { near, replicated: self.replicated, appended, now_ns: driver.now_ns() };
+        let patience_ns = self.options.slave_timeout_ms * 1_000_000;
+        let rules = Rules { refuse: self.options.refuse, patience_ns };
+        let next = self.standing.next(rules, seen);
+        if next == self.standing {
+            return;
+        }
+        match next {
+            Standing::Alone if !self.go_alone(driver) => return,
+            Standing::InStep if !self.back_in_step(driver) => return,
+            Standing::Away { goal, .. } if self.standing == Standing::InStep => {
+                let rest = if self.options.refuse { "sends are refused" } else { "sends wait" };
+                let text = format!(
+                    "no standby is in step any more; it holds the log up to {} of {goal}; {rest}",
+                    self.replicated
+                );
+                self.notes.say("replica-lost", text);
+            }
+            _ => {}
+        }
+        self.standing = next;
+    }
+
+    /// Makes durable that acknowledgements are given alone from here on.
+    fn go_alone(&mut self, driver: &mut Driver) -> bool {
+        let (position, epoch) = (self.replicated, self.file.state.epochs.current());
+        self.file.state.alone = Some((position, epoch));
+        if let Err(errno) = self.file.save(driver) {
+            let text = format!("cannot note that this node goes on alone: {errno}");
+            self.notes.say("replica-state-failed", text);
+            return false;
+        }
+        let text = format!(
+            "going on alone since position {position}, epoch {epoch} (standbyLost=degrade): what \
+             is acknowledged now is on this box only"
+        );
+        self.notes.say("replica-alone", text);
+        true
+    }
+
+    fn back_in_step(&mut self, driver: &mut Driver) -> bool {
+        if self.file.state.alone.take().is_some()
+            && let Err(errno) = self.file.save(driver)
+        {
+            let text = format!("cannot note that the standby is back: {errno}");
+            self.notes.say("replica-state-failed", text);
+            return false;
+        }
+        let epoch = self.file.state.epochs.current();
+        let Some(sender) = &mut self.sender else { return false };
+        if self.options.refuse {
+            sender.link.put(Kind::Pledge, epoch, self.replicated, &[]);
+            sender.link.flush(driver);
+        }
+        let text = format!("the standby is in step at position {}", self.replicated);
+        self.notes.say("replica-in-sync", text);
+        true
+    }
+
+    fn accepted(&mut self, driver: &mut Driver, socket: Socket) {
+        if self.strangers.len() >= HA_STRANGERS_MAX {
+            return driver.close(socket);
+        }
+        self.ids += 1;
+        self.strangers.extend(Stranger::new(driver, socket, self.ids));
+    }
+
+    pub(super) fn link(&mut self, id: u64) -> Option<&mut Link> {
+        let strangers = self.strangers.iter_mut().map(|stranger| &mut stranger.link);
+        let closing = self.closing.iter_mut().map(|(link, _)| link);
+        let sender = self.sender.iter_mut().map(|sender| &mut sender.link);
+        let all = strangers.chain(closing).chain(sender).chain(self.receiver.link.as_mut());
+        all.into_iter().find(|link| link.id == id)
+    }
+
+    /// A connection is gone.
+    pub(super) fn lost(&mut self, driver: &mut Driver, id: u64, why: &str) {
+        if self.receiver.is(id) {
+            return self.part(driver, why);
+        }
+        if let Some(sender) = self.sender.take_if(|sender| sender.link.id == id) {
+            let text = format!("the standby {} is gone: {why}", sender.link.peer);
+            self.notes.say("replica-disconnected", text);
+            return sender.link.close(driver);
+        }
+        if let Some(at) = self.strangers.iter().position(|stranger| stranger.link.id == id) {
+            self.strangers.swap_remove(at).link.close(driver);
+        }
+        if let Some(at) = self.closing.iter().position(|(link, _)| link.id == id) {
+            self.closing.swap_remove(at).0.close(driver);
+        }
+    }
+
+    /// The standby gives its primary up, and tries again.
+    pub(super) fn part(&mut self, driver: &mut Driver, why: &str) {
+        if self.receiver.phase == Phase::Following {
+            let dialed = self.receiver.dialed.map_or(String::new(), |addr| addr.to_string());
+            self.notes.say("replica-disconnected", format!("the primary {dialed} is gone: {why}"));
+        }
+        self.receiver.part(driver);
+    }
+
+    /// The primary sends its standby away, and says why to both.
+    fn refuse_standby(&mut self, driver: &mut Driver, why: &str) {
+        let Some(sender) = self.sender.take() else { return };
+        self.refuse(driver, sender.link, why);
+    }
+
+    fn primary_address(&self) -> Option<SocketAddr> {
+        let learned = self.file.state.peer.map(|(_, addr)| addr);
+        match self.file.state.role {
+            // A promotion turned the pair round: the other half is where it was last.
+            Some(Role::Standby) => learned.or(self.options.primary),
+            _ => self.options.primary.or(learned),
+        }
+    }
+
+    fn patience_ns(&self) -> u64 {
+        self.options.slave_timeout_ms.max(4 * HA_BEAT_MS) * 1_000_000
+    }
+
+    /// What this node says of itself.
+    pub(super) fn hello(&mut self, driver: &Driver, log: &Log) -> Hello {
+        self.nonces += 1;
+        let marks = log.watermarks();
+        let end = match self.role {
+            Role::Primary => marks.appended,
+            Role::Standby => marks.staged.max(marks.durable),
+        };
+        Hello {
+            role: self.role,
+            shard: (self.options.shard, self.options.shards),
+            node: self.file.state.node,
+            log_id: log.log_id(),
+            span: (log.min_position(), end),
+            segments: (log.min_segment(), log.segment_bytes()),
+            ha_port: self.options.ha_port,
+            policy: Policy {
+                sync: self.options.sync,
+                refuse: self.options.refuse,
+                durable: self.options.ack_durable,
+            },
+            nonce: handshake::nonce(&self.options.seed, self.nonces),
+            wall_ms: driver.wall_ms(),
+            epochs: self.file.state.epochs.clone(),
+            cluster: self.options.cluster.clone(),
+            broker: self.options.broker.clone(),
+        }
+    }
+
+    /// Ends everything, so that the shard can be opened anew.
+    pub fn close(&mut self, driver: &mut Driver) {
+        let links = self.strangers.drain(..).map(|stranger| stranger.link);
+        let links = links.chain(self.closing.drain(..).map(|(link, _)| link));
+        links.chain(self.sender.take().map(|s| s.link)).for_each(|link| link.close(driver));
+        self.receiver.part(driver);
+        self.file.close(driver);
+    }
+}
+
+/// What stands at the front of the standby's stream.
+enum Front {
+    Block,
+    Taken,
+    Nothing,
+}
