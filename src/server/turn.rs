@@ -184,25 +184,9 @@ impl Server {
         }
     }
 
-    /// Takes connections of the other half of the pair on a socket.
-    pub fn listen_for_peers(
-        &mut self,
-        listener: std::net::TcpListener,
-    ) -> Result<(), weir_io::Errno> {
-        let listener = self.driver.listen_on(listener)?;
+    /// Takes connections of the other half of the pair on a listener.
+    pub fn serve_peers(&mut self, listener: Listener) {
         self.shard.serve_peers(&mut self.driver, listener);
-        Ok(())
-    }
-
-    /// As [`Server::serve_later`], on a socket.
-    pub fn listen_later(
-        &mut self,
-        listener: std::net::TcpListener,
-        role_naming: bool,
-    ) -> Result<(), weir_io::Errno> {
-        let listener = self.driver.listen_on(listener)?;
-        self.serve_later(listener, role_naming);
-        Ok(())
     }
 
     /// Runs turns until the node says stop, or the shard's role has changed, and everything
