@@ -5,18 +5,27 @@
 //! `life` hears the shards and ends them, `watch` is the watchdog's rule.
 //! Never: a message; a lock that a shard takes.
 
+mod address;
+mod doors;
+mod life;
 mod name_server;
+mod pair;
 mod registrar;
+mod watch;
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use weir_io::mailbox::{self, Receiver, Sender};
 use weir_io::service::{Given, StagingPlace, Store};
-use weir_io::{Driver, Uring, UringOptions, cpu, group, probe, signal};
+use weir_io::{Driver, Listener, Uring, UringOptions, cpu, group, probe, signal};
 
+pub(crate) use self::address::advertised;
+use self::address::store_ip;
+use self::doors::{Door, Doors};
+use self::life::{Life, Outcome, Word};
 use self::registrar::{Registrar, Ring, ShardAddress};
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
@@ -28,14 +37,6 @@ use crate::server::{
     Bounds, Ended, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server,
 };
 use crate::shard::{DiskMarks, OpenFault, QueueLimit, Shard, ShardOptions, Tuning, Voice};
-
-mod doors;
-mod life;
-mod pair;
-mod watch;
-
-use doors::{Door, Doors};
-use life::{Life, Outcome, Word};
 
 /// How long a killed predecessor may still hold ports and files.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -196,6 +197,25 @@ struct Listening {
     peers: Option<TcpListener>,
 }
 
+/// The listeners of a driver: with whether each is the name server's, and the other half's.
+type Listeners = (Vec<(Listener, bool)>, Option<Listener>);
+
+impl Listening {
+    /// Gives a driver the sockets to listen on.
+    fn give(&self, driver: &mut Driver) -> Result<Listeners, Stop> {
+        let mut own = |listener: &TcpListener| {
+            let shared = listener.try_clone().map_err(weir_io::Errno::from);
+            let served = shared.and_then(|shared| driver.listen_on(shared));
+            served.map_err(|e| Stop::new(exit::BIND, format!("a listener cannot be served: {e}")))
+        };
+        let mut doors = Vec::new();
+        for (listener, naming) in &self.doors {
+            doors.push((own(listener)?, *naming));
+        }
+        Ok((doors, self.peers.as_ref().map(own).transpose()?))
+    }
+}
+
 /// One shard's life, on its own thread. A change of its role opens it anew.
 fn run_shard(
     mut plan: Plan,
@@ -215,7 +235,7 @@ fn run_shard(
         doors.push((naming.door, true));
         desk = Some(naming.desk);
     }
-    let (mut closed, mut listening) = (Some(doors), None);
+    let (mut doors, mut listening) = (Some(doors), None);
     loop {
         let mut driver = open_driver(&mut plan, &post)?;
         let mut folded = |bytes| {
@@ -225,19 +245,15 @@ fn run_shard(
         let opened = Shard::open_watched(&mut driver, options, &mut folded);
         let (shard, report) = opened.map_err(stop_of)?;
         // The ports are opened when the log is: a wrong data directory never takes connections.
-        if let Some(doors) = closed.take() {
+        let first = doors.take();
+        if let Some(doors) = first {
             listening = Some(listen(doors, plan.peers.take())?);
         }
-        let doors = listening.iter().flat_map(|listening| &listening.doors);
-        let doors: Vec<_> = doors
-            .map(|(door, naming)| Ok((take(&mut driver, door)?, *naming)))
-            .collect::<Result<_, _>>()?;
-        let peers = listening.as_ref().and_then(|listening| listening.peers.as_ref());
-        let peers = peers.map(|door| take(&mut driver, door)).transpose()?;
+        let given = listening.as_ref().map(|own| own.give(&mut driver)).transpose()?;
         let mut server = Server::new(driver, shard, desk, post);
-        fit_out(&mut server, &plan, doors);
-        if let Some(peers) = peers {
-            server.serve_peers(peers);
+        fit_out(&mut server, &plan, given.unwrap_or_default());
+        if listening.is_some() && plan.opened {
+            server.open_doors();
         }
         // The first turn tells the name server of this shard's topics: then the route is whole.
         server
@@ -269,9 +285,8 @@ fn open_driver(plan: &mut Plan, post: &PostOffice) -> Result<Driver, Stop> {
     Ok(driver)
 }
 
-/// Tells a server what the plan says, and gives it its listeners. They accept from the letter
-/// `Open` on, or at once when that has come already.
-fn fit_out(server: &mut Server, plan: &Plan, doors: Vec<(weir_io::Listener, bool)>) {
+/// Tells a server what the plan says, and gives it its listeners.
+fn fit_out(server: &mut Server, plan: &Plan, (doors, peers): Listeners) {
     server.set_config_texts(plan.texts.clone());
     server.set_stall_limit_ms(plan.stall_log_ms);
     if let Some(ring) = &plan.ring {
@@ -279,19 +294,11 @@ fn fit_out(server: &mut Server, plan: &Plan, doors: Vec<(weir_io::Listener, bool
     }
     server.set_bounds(plan.bounds);
     for (listener, naming) in doors {
-        if plan.opened {
-            server.serve(listener, naming);
-        } else {
-            server.serve_later(listener, naming);
-        }
+        server.serve_later(listener, naming);
     }
-}
-
-/// Hands a listener to the driver, and keeps it open here.
-fn take(driver: &mut Driver, door: &TcpListener) -> Result<weir_io::Listener, Stop> {
-    let own = door.try_clone().map_err(weir_io::Errno::from);
-    own.and_then(|own| driver.listen_on(own))
-        .map_err(|errno| Stop::new(exit::BIND, format!("a listener cannot be served: {errno}")))
+    if let Some(peers) = peers {
+        server.serve_peers(peers);
+    }
 }
 
 /// Opens what a shard listens on.
@@ -542,44 +549,6 @@ fn broker_options(
 /// RocketMQ calls a queue young while its first message is among the newest 40 % of memory; on
 /// the smallest box weir is made for (8 GiB) that is this much.
 const YOUNG_BYTES: u64 = 3 * 1024 * 1024 * 1024;
-
-/// The address that clients are told: `brokerIP1`, else the one listened on. The error is that the
-/// host has none to tell.
-pub(crate) fn advertised(config: &Config) -> Result<String, Stop> {
-    if let Some(address) = &config.broker_ip1 {
-        return Ok(address.clone());
-    }
-    if !config.bind.is_unspecified() {
-        return Ok(config.bind.to_string());
-    }
-    let outer = outer_address().ok_or_else(|| {
-        Stop::new(
-            exit::CONFIG,
-            "bind is 0.0.0.0 and the host has no outer address to tell clients: set brokerIP1",
-        )
-    })?;
-    Ok(outer.to_string())
-}
-
-/// The source address the kernel would use for an outer destination; nothing is sent.
-fn outer_address() -> Option<IpAddr> {
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_unspecified()).then_some(address)
-}
-
-/// The IPv4 address written into records and message ids.
-fn store_ip(address: &str) -> [u8; 4] {
-    use std::net::ToSocketAddrs;
-    let ip = (address, 0).to_socket_addrs().ok().and_then(|mut found| {
-        found.find_map(|addr| match addr.ip() {
-            IpAddr::V4(ip) => Some(ip),
-            IpAddr::V6(_) => None,
-        })
-    });
-    ip.unwrap_or(Ipv4Addr::LOCALHOST).octets()
-}
 
 /// A number that no other log has.
 fn fresh_id() -> u64 {

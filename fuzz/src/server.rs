@@ -110,7 +110,7 @@ impl Rig {
             unreachable!("asserted before")
         };
         let post = PostOffice { own: 0, boxes: vec![sender], inbox, held: Vec::new() };
-        let shards = [OwnShard { broker_name: "fuzz-0".into(), port: 10_911 }];
+        let shards = [OwnShard { broker_name: "fuzz-0".into(), port: 10_911, broker_id: 0 }];
         let desk = NamingDesk::new(&Config::default(), "127.0.0.1", &shards);
         let mut server = Server::new(driver, shard, Some(desk), post);
         server.serve(own, false);

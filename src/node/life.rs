@@ -35,6 +35,8 @@ pub(super) enum Word {
     Alive(u16, Health),
     /// It finished what it had taken, or ran out of time.
     Drained(Drained),
+    /// Whoever was to be told that the process goes has been told.
+    Left,
     /// It ended.
     Ended(Result<(), Stop>),
     /// The process was asked to end.
@@ -65,7 +67,10 @@ pub(super) struct Life<'a> {
 impl Life<'_> {
     /// Waits until all serve, says so, and waits for the end. What `serving` gives is kept while
     /// the shards serve, and dropped before they drain.
-    pub(super) fn live<T>(&self, serving: impl FnOnce() -> Result<T, Stop>) -> Outcome {
+    pub(super) fn live<T: Send + 'static>(
+        &self,
+        serving: impl FnOnce() -> Result<T, Stop>,
+    ) -> Outcome {
         let words = self.words.clone();
         std::thread::spawn(move || {
             loop {
@@ -94,11 +99,30 @@ impl Life<'_> {
         let line = self.ready_line();
         println!("weir ready: {line}");
         service::ready(&format!("serving: {line}"));
-        let served = self.serve();
-        drop(kept);
-        match served {
-            Ok(()) => self.end(),
+        match self.serve().and_then(|()| self.leave(kept)) {
+            Ok(true) => self.end(),
+            Ok(false) => hurried(),
             Err(stop) => Outcome::Over(Err(stop)),
+        }
+    }
+
+    /// Drops what was kept while the shards served, which may take seconds (name servers outside
+    /// that do not answer); they serve on meanwhile. False: a second signal came first.
+    fn leave<T: Send + 'static>(&self, kept: T) -> Result<bool, Stop> {
+        service::stopping("leaving: name servers are told");
+        let words = self.words.clone();
+        std::thread::spawn(move || {
+            drop(kept);
+            let _ = words.send(Word::Left);
+        });
+        loop {
+            match self.heard.recv() {
+                Ok(Word::Left) => return Ok(true),
+                Ok(Word::Signal) => return Ok(false),
+                Ok(Word::Ended(ended)) => return Err(ended.err().unwrap_or_else(ended_itself)),
+                Ok(_) => {}
+                Err(_) => return Err(ended_itself()),
+            }
         }
     }
 
@@ -122,7 +146,7 @@ impl Life<'_> {
                 }
                 Ok(Word::Signal) => return Ok(false),
                 Ok(Word::Ended(Err(stop))) => return Err(stop),
-                Ok(Word::Alive(..) | Word::Drained(_)) => {}
+                Ok(Word::Alive(..) | Word::Drained(_) | Word::Left) => {}
                 Ok(Word::Ended(Ok(()))) | Err(_) => {
                     return Err(Stop::new(exit::DISK_FAILED, "a shard ended"));
                 }
@@ -172,10 +196,7 @@ impl Life<'_> {
             }
             match self.heard.recv_timeout(next.saturating_duration_since(now)) {
                 Ok(Word::Signal) => return Ok(()),
-                Ok(Word::Ended(ended)) => {
-                    let itself = Stop::new(exit::DISK_FAILED, "a shard ended by itself");
-                    return ended.and(Err(itself));
-                }
+                Ok(Word::Ended(ended)) => return ended.and(Err(ended_itself())),
                 Ok(Word::Alive(shard, health)) => {
                     if watch.answered(shard) {
                         service::alive();
@@ -258,11 +279,7 @@ impl Life<'_> {
                     ended += 1;
                     failed = failed.and(outcome);
                 }
-                Ok(Word::Signal) => {
-                    let line = "stopped by a second signal before all was written; the next start \
-                                recovers as after a kill";
-                    return Outcome::Now(Err(Stop::new(exit::HURRIED, line)));
-                }
+                Ok(Word::Signal) => return hurried(),
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -284,4 +301,15 @@ impl Life<'_> {
         Voice::new("weir".to_owned(), false).say("drained", &format_args!("{line}"));
         service::status(&line);
     }
+}
+
+fn ended_itself() -> Stop {
+    Stop::new(exit::DISK_FAILED, "a shard ended by itself")
+}
+
+/// A second signal: the process ends as it stands.
+fn hurried() -> Outcome {
+    let line = "stopped by a second signal before all was written; the next start recovers as \
+                after a kill";
+    Outcome::Now(Err(Stop::new(exit::HURRIED, line)))
 }

@@ -112,7 +112,9 @@ impl Desk<'_> {
     }
 
     fn register_one(&mut self, index: usize, shard: &Announcement) -> Result<(), Fault> {
-        if self.links[index].is_none() {
+        // A name server that was started again has ended all connections: each is made anew at
+        // once, or the second shard would wait for a pause that is meant for failures.
+        if self.links[index].as_ref().is_none_or(has_ended) {
             self.links[index] = Some(connect(self.server)?);
         }
         for body in &shard.bodies {

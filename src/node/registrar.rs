@@ -338,6 +338,7 @@ mod tests {
     use weir_wire::reply::Reply as Answer;
 
     use super::*;
+    use crate::base::limits::REGISTRATION_LOOK_MS;
     use crate::broker::{Origin, TopicConfig as Config};
 
     const PERIOD: Duration = Duration::from_secs(30);
@@ -483,17 +484,22 @@ mod tests {
     fn a_name_server_that_lost_the_connection_is_told_again() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let addr = listener.local_addr().unwrap().to_string();
-        let mut host = Box::new(vec![announced("b-0", &["A", "B"])]);
+        let mut host = Box::new(vec![announced("b-0", &["A", "B"]), announced("b-1", &["A"])]);
         let registrar = host.start(&[addr]);
         let (way, told) = mpsc::channel();
-        for _ in 0..2 {
-            let (link, _) = listener.accept().unwrap();
-            let second = link.try_clone().unwrap();
-            let way = way.clone();
-            thread::spawn(move || answer_all(link, &way, false));
-            next(&told, request::REGISTER_BROKER);
+        for round in 0..2 {
+            let began = Instant::now();
+            let links = ["b-0", "b-1"].map(|broker| {
+                let (link, _) = listener.accept().unwrap();
+                let (second, way) = (link.try_clone().unwrap(), way.clone());
+                thread::spawn(move || answer_all(link, &way, false));
+                assert_eq!(next(&told, request::REGISTER_BROKER).1, broker);
+                second
+            });
+            let limit = Duration::from_millis(2 * REGISTRATION_LOOK_MS);
+            assert!(round == 0 || began.elapsed() < limit, "both at once: {:?}", began.elapsed());
             thread::sleep(Duration::from_millis(50));
-            second.shutdown(std::net::Shutdown::Both).unwrap();
+            links.iter().for_each(|link| link.shutdown(std::net::Shutdown::Both).unwrap());
         }
         drop(registrar);
     }

@@ -178,7 +178,7 @@ impl Server {
     }
 
     /// Accepts on every listener.
-    pub(super) fn open_doors(&mut self) {
+    pub fn open_doors(&mut self) {
         for (which, (listener, _)) in self.listeners.iter().enumerate() {
             self.driver.accept(*listener, tokens::listen(which as u64));
         }

@@ -54,6 +54,7 @@ pub(super) fn examine(
     let mut findings =
         vec![host::surroundings(tree), host::kernel(&probe::release()), host::ring(), shards];
     findings.push(plan::memory(tree, config, count));
+    findings.push(plan::huge_pages(tree, facts.arena_bytes));
     findings.extend(storage::look(tree, &facts, config, count, may_write));
     findings.push(plan::ports(config, count));
     findings.push(plan::addresses(config, count));

@@ -88,6 +88,35 @@ pub(super) fn memory(tree: &Tree, config: &Config, shards: u16) -> Finding {
     finding.with(json!({ "max": plan.max, "rows": rows, "total": total, "available": free }))
 }
 
+/// What the consume queues of all shards would lie on, `arena_bytes` together.
+pub(super) fn huge_pages(tree: &Tree, arena_bytes: u64) -> Finding {
+    let needed = arena_bytes.div_ceil(2 * 1024 * 1024);
+    let free = tree.text("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+    let setting = tree.text("sys/kernel/mm/transparent_hugepage/enabled");
+    let details = json!({ "needed": needed, "free": free, "transparent": setting });
+    let reserved = format!(
+        "{needed} reserved ones of 2 MiB needed, {} free",
+        match free.as_str() {
+            "" => "none",
+            some => some,
+        }
+    );
+    let finding = if free.parse().is_ok_and(|free: u64| free >= needed) {
+        let text = format!("consume queues would lie on reserved huge pages: {reserved}");
+        Finding::new("huge pages", Verdict::Ready, text)
+    } else if setting.contains("[always]") || setting.contains("[madvise]") {
+        let text = format!("consume queues would lie on transparent huge pages ({reserved})");
+        Finding::new("huge pages", Verdict::Ready, text)
+    } else if setting.is_empty() && free.is_empty() {
+        Finding::new("huge pages", Verdict::Unknown, "this box does not tell of huge pages")
+    } else {
+        let text = format!("consume queues would lie on plain pages ({reserved})");
+        Finding::new("huge pages", Verdict::Warn, text)
+            .mended_by("weir tune apply (transparent ones), or weir tune apply --huge-pages")
+    };
+    finding.with(details)
+}
+
 /// Every port weir would listen on: free, held by the weir that runs here, or taken.
 pub(super) fn ports(config: &Config, shards: u16) -> Finding {
     if let Err(why) = config.check_ports(shards) {

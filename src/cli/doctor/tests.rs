@@ -89,7 +89,7 @@ fn a_port_that_somebody_holds_is_not_ready_and_named_with_the_remedy() {
     let config = Config {
         namesrv_listen_port: port,
         control_listen_port: Some(0),
-        ..config(&folder("ports"))
+        ..config(Path::new("weir-data"))
     };
     let finding = super::plan::ports(&config, 1);
     assert_eq!(finding.verdict, Verdict::NotReady);
@@ -148,4 +148,21 @@ fn a_flush_that_is_too_fast_to_be_true_is_told_and_a_promise_is_never_made() {
         assert!(finding.text.contains("cannot be known from here"), "{}", finding.text);
     }
     assert_eq!(flush::judge(&[], None, false).verdict, Verdict::Unknown);
+}
+
+#[test]
+fn what_consume_queues_would_lie_on_is_told_by_what_is_free_and_allowed() {
+    const FREE: &str = "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+    const TRANSPARENT: &str = "sys/kernel/mm/transparent_hugepage/enabled";
+    for (name, files, verdict, words) in [
+        ("no", vec![], Verdict::Unknown, "does not tell"),
+        ("r", vec![(FREE, "23\n"), (TRANSPARENT, "[never]\n")], Verdict::Ready, "on reserved"),
+        ("t", vec![(FREE, "22\n"), (TRANSPARENT, "[madvise]\n")], Verdict::Ready, "transparent"),
+        ("p", vec![(FREE, "0\n"), (TRANSPARENT, "always [never]\n")], Verdict::Warn, "plain"),
+    ] {
+        let root = folder(&format!("pages-{name}"));
+        let finding = super::plan::huge_pages(&tree(&root, &files), 46 << 20);
+        fs::remove_dir_all(&root).unwrap();
+        assert!(finding.verdict == verdict && finding.text.contains(words), "{finding:?}");
+    }
 }
