@@ -403,10 +403,7 @@ impl Pair {
     fn read_acknowledgements(&mut self, driver: &mut Driver) -> Result<(), String> {
         let Some(sender) = &mut self.sender else { return Ok(()) };
         let was_well = sender.failed == 0;
-        loop {
-            let Some((frame, len)) = sender.link.front().map_err(|fault| fault.to_string())? else {
-                break;
-            };
+        while let Some((frame, len)) = sender.link.front().map_err(|fault| fault.to_string())? {
             let (kind, epoch, value) = (frame.kind, frame.epoch, frame.value);
             let words = (word(frame.payload, 0), word(frame.payload, 8));
             if kind != Kind::Ack {

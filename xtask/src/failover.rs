@@ -187,7 +187,7 @@ impl Rig {
         let (_, out, _) =
             self.weir(&["status", "--json", "--control", &control, "--timeout-ms", "500"]);
         let rows = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        rows.filter(|row| row["role"].is_string()).last().unwrap_or(Value::Null)
+        rows.rev().find(|row| row["role"].is_string()).unwrap_or(Value::Null)
     }
 
     fn wait(&self, node: &Node, what: &str, holds: impl Fn(&Value) -> bool) -> Result<(), String> {
