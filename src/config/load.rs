@@ -232,7 +232,9 @@ impl Draft {
     }
 
     fn read_set(&mut self, set: &str) {
-        let at = Origin::CommandLine(format!("--set {set}"));
+        let hidden = set.split_once('=').is_some_and(|(key, _)| key.trim() == SECRET);
+        let shown = if hidden { "haSecret=(hidden)" } else { set };
+        let at = Origin::CommandLine(format!("--set {shown}"));
         match set.split_once('=') {
             Some((key, value)) => self.put(key.trim(), value, at),
             None => self.refuse(at, "expected key=value".into()),
