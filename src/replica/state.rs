@@ -195,9 +195,9 @@ mod tests {
         let world = World::new(WorldOptions::default());
         let dir = Path::new("/data/shard-0");
         world.make_dir(dir).unwrap();
-        let mut file = StateFile::open(&mut world.driver(), dir, 7).unwrap();
-        assert_eq!(file.state.node, 7);
         let mut driver = world.driver();
+        let mut file = StateFile::open(&mut driver, dir, 7).unwrap();
+        assert_eq!(file.state.node, 7);
         file.state = State { number: file.state.number, ..sample() };
         file.save(&mut driver).unwrap();
         file.state.alone = None;
