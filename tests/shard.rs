@@ -68,6 +68,7 @@ impl Box1 {
             let token = match &event {
                 Event::Written { token, .. }
                 | Event::Synced { token, .. }
+                | Event::Chored { token, .. }
                 | Event::Read { token, .. } => *token,
                 _ => continue,
             };

@@ -122,7 +122,7 @@ fn all_faults_are_reported_at_once_in_file_order() {
 #[test]
 fn a_known_rocketmq_key_without_a_knob_is_explained_and_its_harmless_value_accepted() {
     assert!(refused(&["transientStorePoolEnable=true"]).contains("stagingSize"));
-    assert!(refused(&["brokerRole=SLAVE"]).contains("set role=standby"));
+    assert!(refused(&["brokerRole=SLAVE"]).contains("set role=standby and primary=host:port"));
     assert!(from_sets(&["transientStorePoolEnable=false", "brokerId=0"]).is_ok());
 }
 
@@ -249,7 +249,7 @@ fn a_runtime_change_is_checked_as_a_start_and_can_be_taken_back() {
         ("diskMaxUsedSpaceRatio", "95", "below diskSpaceWarningLevelRatio"),
         ("listenPort", "20000", "read at start only"),
         ("waitTimeMilsInSendQueue", "5", "the nearest is `waitTimeMillsInSendQueue`"),
-        ("brokerId", "1", "1 on a standby: set role"),
+        ("brokerRole", "SLAVE", "read at start only"),
     ] {
         let refusals = none.with(key, Some(value)).unwrap_err();
         assert!(refusals[0].to_string().contains(words), "{key}: {refusals:?}");
