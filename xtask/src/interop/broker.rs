@@ -41,6 +41,10 @@ impl Broker {
         let mut all = vec![
             "shards=2".to_owned(),
             MESSAGE_MAX.to_owned(),
+            // How full the host's disk is must not decide what retention leaves to be read.
+            "diskSpaceWarningLevelRatio=97".to_owned(),
+            "diskSpaceCleanForciblyRatio=96".to_owned(),
+            "diskMaxUsedSpaceRatio=95".to_owned(),
             format!("namesrvListenPort={}", ports.namesrv),
             format!("listenPort={}", ports.shard),
         ];
