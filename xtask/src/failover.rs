@@ -60,10 +60,7 @@ struct Node {
 
 /// Runs the rounds.
 pub fn check(arguments: &Arguments) -> Result<String, String> {
-    let binary = match &arguments.binary {
-        Some(path) => path.clone(),
-        None => toolbox::release()?,
-    };
+    let binary = toolbox::broker(arguments.binary.as_deref())?;
     let folder = std::env::temp_dir().join(format!("weir-failover-{}", std::process::id()));
     let rig = Rig { binary, folder: folder.clone() };
     let done = rig.rounds(arguments);

@@ -52,12 +52,7 @@ pub struct Arguments {
 
 /// Runs the rounds; the words hold the counts.
 pub fn check(arguments: &Arguments) -> Result<String, String> {
-    let binary = match &arguments.binary {
-        Some(path) => {
-            path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
-        }
-        None => toolbox::release()?,
-    };
+    let binary = toolbox::broker(arguments.binary.as_deref())?;
     let disk = SmallDisk::new("fill", DISK_BYTES)?;
     let mut broker = Broker::start(&binary, &disk.mount().join("data"), &SETS)?;
     let mut rig = Rig {

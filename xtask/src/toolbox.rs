@@ -40,3 +40,9 @@ pub fn release() -> Result<PathBuf, String> {
     run(cargo().args(["build", "--release", "--package", "weir", "--bin", "weir"]))?;
     Ok(target().join("release/weir"))
 }
+
+/// The broker that a rig runs: the built one it was given, or the release binary, built now.
+pub fn broker(given: Option<&Path>) -> Result<PathBuf, String> {
+    let Some(path) = given else { return release() };
+    path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))
+}

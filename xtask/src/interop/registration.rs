@@ -36,12 +36,7 @@ pub struct RegistrationArguments {
 
 /// Runs it; the words hold what was seen and how long it took.
 pub fn registration(arguments: &RegistrationArguments) -> Result<String, String> {
-    let binary = match &arguments.binary {
-        Some(path) => {
-            path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
-        }
-        None => toolbox::release()?,
-    };
+    let binary = toolbox::broker(arguments.binary.as_deref())?;
     install::all(&[CLIENTS[0]])?;
     let jars = install::name_server()?;
     let scratch = Scratch::new()?;

@@ -38,12 +38,7 @@ pub struct RemarksArguments {
 
 /// Runs the scenes; the words hold what the client was told in each.
 pub fn remarks(arguments: &RemarksArguments) -> Result<String, String> {
-    let binary = match &arguments.binary {
-        Some(path) => {
-            path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
-        }
-        None => toolbox::release()?,
-    };
+    let binary = toolbox::broker(arguments.binary.as_deref())?;
     let java = CLIENTS[0];
     install::all(&[java])?;
     let disk = SmallDisk::new("remarks", DISK_BYTES)?;

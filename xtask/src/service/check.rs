@@ -27,12 +27,7 @@ pub struct Arguments {
 
 /// Runs every proof; the words hold the figures.
 pub fn check(arguments: &Arguments) -> Result<String, String> {
-    let binary = match &arguments.binary {
-        Some(path) => {
-            path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
-        }
-        None => crate::toolbox::release()?,
-    };
+    let binary = crate::toolbox::broker(arguments.binary.as_deref())?;
     let exposure = proofs::exposure()?;
     let began = Instant::now();
     let mut rig = Rig::install(&binary)?;
