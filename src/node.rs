@@ -6,6 +6,7 @@
 //! Never: a message; a lock that a shard takes.
 
 mod address;
+mod arbiter;
 mod doors;
 mod life;
 mod name_server;
@@ -24,6 +25,7 @@ use weir_io::{Driver, Listener, Uring, UringOptions, cpu, group, probe, signal};
 
 pub(crate) use self::address::advertised;
 use self::address::store_ip;
+use self::arbiter::Arbitration;
 use self::doors::{Door, Doors};
 use self::life::{Life, Outcome, Word};
 use self::registrar::{Registrar, Ring, ShardAddress};
@@ -32,7 +34,7 @@ use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
 use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::replica::Role;
+use crate::replica::{Lease, Role};
 use crate::server::{
     Bounds, Ended, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server,
 };
@@ -57,6 +59,8 @@ struct Plan {
     bounds: Bounds,
     /// Rung for name servers outside.
     ring: Option<Ring>,
+    /// Leave to acknowledge, where a majority outside lends it.
+    lease: Option<Lease>,
     /// It has served before: its role changed, and clients wait.
     opened: bool,
 }
@@ -86,6 +90,8 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     let mut doors = Doors::sort(&config, shards, given.named, store)?;
     let mut plans = plan(&loaded, &data, shards, &memory, &mut doors)?;
     let rung = rings(&config, &mut plans);
+    let leases = arbiter::leases(&config, shards);
+    plans.iter_mut().zip(&leases).for_each(|(plan, lease)| plan.lease = Some(lease.clone()));
     let log_bytes = plans.iter().map(|plan| folder_bytes(&plan.options.log.dir)).collect();
     let settings = settings(loaded, sources, &data, shards)?;
     let control = control(&config, &mut doors)?.map(|c| c.with_settings(settings));
@@ -98,7 +104,7 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     }
     let watchdog = given.watchdog;
     let life = Life { config: &config, boxes: &boxes, heard: &heard, words, log_bytes, watchdog };
-    let outcome = match life.live(|| register(&config, &boxes, rung)) {
+    let outcome = match life.live(|| outside(&config, &boxes, rung, leases)) {
         Outcome::Now(outcome) => return outcome,
         Outcome::Over(outcome) => outcome,
     };
@@ -124,6 +130,17 @@ fn rings(config: &Config, plans: &mut [Plan]) -> Option<mpsc::Receiver<()>> {
     let (ring, rung) = registrar::ring();
     plans.iter_mut().for_each(|plan| plan.ring = Some(ring.clone()));
     Some(rung)
+}
+
+/// The threads that speak with others for the shards, until what it gives is dropped.
+fn outside(
+    config: &Config,
+    boxes: &[Sender<Letter>],
+    rung: Option<mpsc::Receiver<()>>,
+    leases: Vec<Lease>,
+) -> Result<(Option<Registrar>, Option<Arbitration>), Stop> {
+    let arbitration = arbiter::start(config, boxes, leases)?;
+    Ok((register(config, boxes, rung)?, arbitration))
 }
 
 /// Registers the shards with the name servers outside until the handle is dropped.
@@ -293,6 +310,9 @@ fn fit_out(server: &mut Server, plan: &Plan, (doors, peers): Listeners) {
         server.set_ring(ring.clone());
     }
     server.set_bounds(plan.bounds);
+    if let Some(lease) = &plan.lease {
+        server.set_lease(lease.clone());
+    }
     for (listener, naming) in doors {
         server.serve_later(listener, naming);
     }
@@ -427,6 +447,7 @@ fn plan(
                 texts,
                 bounds,
                 ring: None,
+                lease: None,
                 opened: false,
             })
         })

@@ -10,7 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::kind::Value;
-use super::table::{Config, EXPLAINED, KNOBS, Knob, LIVE};
+use super::explained::EXPLAINED;
+use super::table::{Config, KNOBS, Knob, LIVE};
 
 /// Where the values come from.
 #[derive(Clone, Debug, Default)]

@@ -2,18 +2,20 @@
 //!
 //! A room of the machine tower: it knows bytes, blocks, watermarks and epochs, never a topic. The
 //! sender taps the log's staging ring in the turn that hands blocks to the device; the receiver
-//! hands checked blocks to the shard, which appends and folds them. `pair` is the door; `frame` is
+//! hands checked blocks to the shard, which appends and folds them. `pair` is the door; `gate` what it lets through; `frame` is
 //! the stream, `link` one connection, `handshake` and `greet` its first words, `sender` and
 //! `receiver` the two sides, `epoch` who wrote which part, `fence` who of two primaries steps down,
-//! `standing` whether acknowledgements wait for the standby, `state` what is remembered over a
+//! `standing` whether acknowledgements wait for the standby, `lease` whether there are any, `state` what is remembered over a
 //! crash.
 
 mod epoch;
 mod fence;
 mod floor;
 mod frame;
+mod gate;
 mod greet;
 mod handshake;
+mod lease;
 mod link;
 mod notes;
 mod options;
@@ -26,10 +28,12 @@ mod state;
 
 pub use epoch::{Entry, Epochs, term};
 pub use frame::STREAM_VERSION;
+pub use gate::Gate;
+pub use lease::Lease;
 pub use link::TOKEN_ROOM;
 pub use notes::Note;
 pub use options::{ReplicaOptions, Role};
-pub use pair::{Gate, Pair};
+pub use pair::Pair;
 pub use roles::Report;
 pub use standing::Standing;
 pub use state::{State, state_path};

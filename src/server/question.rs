@@ -51,6 +51,8 @@ pub enum Question {
     /// Make this standby the primary, even when that may lose something? Both answers are
     /// sentences.
     Promote(bool, Reply<Result<String, String>>),
+    /// Make this standby the primary, as a majority outside decided? Both answers are sentences.
+    TakeOver(Reply<Result<String, String>>),
     /// Hand this primary's role to its standby. Both answers are sentences.
     Switchover(Reply<Result<String, String>>),
     /// What is to be registered with name servers outside?
@@ -168,6 +170,10 @@ impl Server {
             }
             Question::Promote(accept_loss, reply) => {
                 let answer = self.shard.promote(&mut self.driver, accept_loss);
+                reply.send(answer);
+            }
+            Question::TakeOver(reply) => {
+                let answer = self.shard.take_over(&mut self.driver);
                 reply.send(answer);
             }
             Question::Announce(reply) => reply.send(self.announced()),

@@ -189,6 +189,11 @@ impl Server {
         self.shard.serve_peers(&mut self.driver, listener);
     }
 
+    /// Lets the shard acknowledge as a primary only while `lease` holds.
+    pub fn set_lease(&mut self, lease: crate::shard::Lease) {
+        self.shard.set_lease(lease);
+    }
+
     /// Runs turns until the node says stop, or the shard's role has changed, and everything
     /// promised is durable.
     pub fn live(&mut self) -> Result<Ended, weir_io::Errno> {

@@ -11,7 +11,7 @@ use weir_io::{Driver, Event, Listener};
 use super::shard::Shard;
 use crate::base::limits::HA_INBOX_PAUSE;
 use crate::broker::{Applied, ApplyError, Broker, Meta, Reject, TopicConfig, code};
-use crate::replica::{Gate, Pair, Report, Role};
+use crate::replica::{Gate, Lease, Pair, Report, Role};
 
 /// How far a standby's state has come.
 #[derive(Debug, Default)]
@@ -69,6 +69,21 @@ impl Shard {
         }
     }
 
+    /// Lets it acknowledge as a primary only while `lease` holds: see [`Pair::set_lease`].
+    pub fn set_lease(&mut self, lease: Lease) {
+        if let Some(pair) = &mut self.pair {
+            pair.set_lease(lease);
+        }
+    }
+
+    /// Makes this standby the primary, as a majority outside decided: see [`Pair::take_over`].
+    pub fn take_over(&mut self, driver: &mut Driver) -> Result<String, String> {
+        match &mut self.pair {
+            Some(pair) => pair.take_over(driver, &self.log),
+            None => Err("this node has no pair".into()),
+        }
+    }
+
     /// Hands this primary's role to its standby: see [`Pair::switchover`].
     pub fn switchover(&mut self, driver: &mut Driver) -> Result<String, String> {
         // What was committed goes with the log.
@@ -112,6 +127,11 @@ impl Shard {
             return Some(Reject::new(code::SERVICE_NOT_AVAILABLE, text));
         }
         Some(Reject::new(code::SYSTEM_ERROR, why))
+    }
+
+    /// Whether a lease that is over forbids every acknowledgement.
+    pub(super) fn is_fenced_outside(&self) -> bool {
+        self.pair.as_ref().is_some_and(|pair| pair.is_fenced())
     }
 
     /// How far replies may go, beyond this node's own promise.
