@@ -61,7 +61,9 @@ struct Plan {
     ring: Option<Ring>,
     /// Leave to acknowledge, where a majority outside lends it.
     lease: Option<Lease>,
-    /// It has served before: its role changed, and clients wait.
+    /// Its first recovery was told.
+    told: bool,
+    /// It has served clients before: its role changed, and they wait.
     opened: bool,
 }
 
@@ -276,7 +278,7 @@ fn run_shard(
         server
             .turn()
             .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
-        if !std::mem::replace(&mut plan.opened, true) {
+        if !std::mem::replace(&mut plan.told, true) {
             let _ = words.send(Word::Ready(plan.index, report));
         }
         let ended = server
@@ -285,6 +287,8 @@ fn run_shard(
         if ended == Ended::Stopped {
             return Ok(());
         }
+        // The word to open may still lie in the mailbox: the role changed before all had recovered.
+        plan.opened = server.are_doors_open();
         (desk, post) = server.into_parts();
     }
 }
@@ -448,6 +452,7 @@ fn plan(
                 bounds,
                 ring: None,
                 lease: None,
+                told: false,
                 opened: false,
             })
         })

@@ -86,6 +86,8 @@ pub struct Server {
     pub(super) draining: bool,
     /// Set when the loop should end.
     stopping: bool,
+    /// The listeners accept.
+    doors_open: bool,
 }
 
 /// Why [`Server::live`] ended.
@@ -142,6 +144,7 @@ impl Server {
             drain: None,
             draining: false,
             stopping: false,
+            doors_open: false,
         }
     }
 
@@ -177,11 +180,19 @@ impl Server {
         self.listeners.push((listener, role));
     }
 
-    /// Accepts on every listener.
+    /// Accepts on every listener, from the first call on.
     pub fn open_doors(&mut self) {
+        if std::mem::replace(&mut self.doors_open, true) {
+            return;
+        }
         for (which, (listener, _)) in self.listeners.iter().enumerate() {
             self.driver.accept(*listener, tokens::listen(which as u64));
         }
+    }
+
+    /// Whether it accepts.
+    pub fn are_doors_open(&self) -> bool {
+        self.doors_open
     }
 
     /// Takes connections of the other half of the pair on a listener.
