@@ -71,6 +71,8 @@ pub const ARBITERS_MAX: usize = 9;
 pub const ARBITER_ASK_MS: u64 = 200;
 /// Shards that said nothing for this long are taken for dead: their box gives its lease up.
 pub const ARBITER_SILENT_MS: u64 = 60_000;
+/// A shard that waits for its standby to be named outside is seen within this.
+pub const ARBITER_WAIT_MS: u64 = 20;
 /// A primary that was heard this recently is given time to take its lease again.
 pub const ARBITER_HEARD_MS: u64 = 1_000;
 /// An answer of etcd or a Controller; a larger one is not read.

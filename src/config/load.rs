@@ -9,8 +9,8 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::kind::Value;
 use super::explained::EXPLAINED;
+use super::kind::Value;
 use super::table::{Config, KNOBS, Knob, LIVE};
 
 /// Where the values come from.

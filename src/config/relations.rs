@@ -6,8 +6,8 @@
 use super::kind::BrokerRole;
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
 use crate::base::limits::{
-    ARBITERS_MAX, BLOCK_ALIGN, BLOCK_MAX, NAME_SERVERS_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX,
-    STAGING_DEFAULT,
+    ARBITERS_MAX, BLOCK_ALIGN, BLOCK_MAX, NAME_SERVERS_MAX, PENDING_REPLIES_MAX,
+    RECORD_OVERHEAD_MAX, STAGING_DEFAULT,
 };
 
 /// The control port lies this far below `listenPort`: under shard 0's old VIP port.
@@ -175,7 +175,8 @@ impl Config {
     /// Why nobody outside could decide who of the pair is the primary.
     fn arbiter_contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found: Vec<(&'static str, String)> = Vec::new();
-        let key = if self.enable_controller_mode { "enableControllerMode" } else { "etcdEndpoints" };
+        let key =
+            if self.enable_controller_mode { "enableControllerMode" } else { "etcdEndpoints" };
         if self.enable_controller_mode && !self.etcd_endpoints.is_empty() {
             let why = "etcdEndpoints decides who is the primary already, and only one can: leave \
                        one of the two away";
@@ -190,7 +191,9 @@ impl Config {
             let why = "it has no effect without enableControllerMode=true";
             found.push(("controllerAddr", why.into()));
         }
-        for (key, list) in [("etcdEndpoints", &self.etcd_endpoints), ("controllerAddr", &self.controller_addr)] {
+        for (key, list) in
+            [("etcdEndpoints", &self.etcd_endpoints), ("controllerAddr", &self.controller_addr)]
+        {
             if list.len() > ARBITERS_MAX {
                 let why = format!("{} of them, at most {ARBITERS_MAX}; name fewer", list.len());
                 found.push((key, why));

@@ -9,6 +9,8 @@
 
 mod etcd;
 mod law;
+#[cfg(test)]
+mod law_tests;
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender as Way};
 use std::thread;
@@ -22,10 +24,11 @@ use self::law::{Law, Own, Part, Partner, Record, Seen, Step};
 use super::pair;
 use crate::base::limits::{
     ARBITER_ASK_MS, ARBITER_HEARD_MS, ARBITER_SAY_MS, ARBITER_SILENT_MS, ARBITER_STACK,
+    ARBITER_WAIT_MS,
 };
 use crate::config::{Config, FlushDiskType};
 use crate::exit::{self, Stop};
-use crate::replica::{Lease, Role, Standing};
+use crate::replica::{Lease, Partner as Leave, Role, Standing};
 use crate::server::{Letter, PairReport, Question, Reply};
 use crate::shard::Voice;
 
@@ -150,10 +153,20 @@ impl Desk {
     fn run(mut self, stopped: &Receiver<()>) {
         // Ten looks in a lease: an answer that is lost costs none of the margin.
         let pause = (self.ttl / 10).clamp(Duration::from_millis(100), Duration::from_millis(500));
-        let mut next = pause;
-        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(next) {
-            next = if self.turn() { Duration::ZERO } else { pause };
+        let mut next = Instant::now();
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.nap(next)) {
+            let waits = self.leases.iter().fold(false, |waits, lease| lease.take_wait() || waits);
+            if waits || Instant::now() >= next {
+                let again = self.turn();
+                next = Instant::now() + if again { Duration::ZERO } else { pause };
+            }
         }
+    }
+
+    /// How long to sleep: until `next`, and not longer than a shard may wait for a partner.
+    fn nap(&self, next: Instant) -> Duration {
+        let longest = Duration::from_millis(ARBITER_WAIT_MS);
+        next.saturating_duration_since(Instant::now()).min(longest)
     }
 
     /// One look. True: something was changed, look again at once.
@@ -187,25 +200,22 @@ impl Desk {
         let margin_ns = u64::try_from(margin(self.ttl).as_nanos()).unwrap_or(u64::MAX);
         let until_ns = look.until_ns.map_or(0, |until_ns| until_ns.saturating_sub(margin_ns));
         for (shard, lease) in self.leases.iter().enumerate() {
-            match &partner {
-                Partner::Unknown => {
-                    lease.lend(0);
-                    lease.forget_partner();
-                    continue;
-                }
-                Partner::Nobody => lease.set_partner(None),
-                Partner::Box(id) => match node_of(id, shard) {
-                    Some(node) => lease.set_partner(Some(node)),
-                    None => lease.forget_partner(),
-                },
-            }
-            lease.lend(until_ns);
+            let node = |id: &str, made: fn(u64) -> Leave| node_of(id, shard).map(made);
+            let partner = match &partner {
+                Partner::Unknown => None,
+                Partner::Nobody => Some(Leave::Nobody),
+                Partner::Coming(id) => node(id, Leave::Coming),
+                Partner::Named(id) => node(id, Leave::Named),
+            };
+            lease.set_partner(partner.unwrap_or(Leave::Unknown));
+            lease.lend(if partner.is_some() { until_ns } else { 0 });
         }
     }
 
     fn act(&mut self, own: &Own, step: Step) -> Result<bool, Fault> {
         match step {
             Step::Rest => Ok(false),
+            Step::Again => Ok(true),
             Step::Take(record) => self.arbiter.take(own, &record),
             Step::Write(record) => self.arbiter.write(own, &record),
             Step::Release(record) => {
@@ -395,8 +405,7 @@ impl Shards {
         drop(way);
         let until = Instant::now() + Duration::from_millis(ARBITER_ASK_MS);
         let mut found = Vec::new();
-        while let Ok(answer) =
-            answers.recv_timeout(until.saturating_duration_since(Instant::now()))
+        while let Ok(answer) = answers.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
             found.push(answer);
         }

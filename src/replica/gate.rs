@@ -31,6 +31,7 @@ impl Pair {
         match (self.role, self.standing) {
             (Role::Standby, _) | (_, Standing::Async) => Gate::Open,
             (_, Standing::Alone) => Gate::Alone,
+            _ if !self.counts_standby() => Gate::Both(0),
             (_, Standing::InStep | Standing::Away { .. }) => Gate::Both(self.replicated),
         }
     }

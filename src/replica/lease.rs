@@ -19,8 +19,23 @@ use super::roles::Report;
 use super::standing::Standing;
 use crate::commitlog::Log;
 
-/// Nobody has said yet who may take over: nothing is acknowledged.
+/// Who may take over from a primary, as the majority outside knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partner {
+    /// Not known: nothing is acknowledged.
+    Unknown,
+    /// Nobody: what is acknowledged is on this box only, and the shard may go on alone.
+    Nobody,
+    /// This node is about to be named: nothing is acknowledged until it is.
+    Coming(u64),
+    /// This node: what both hold is acknowledged, and nothing else.
+    Named(u64),
+}
+
+/// What stands for [`Partner::Unknown`] and [`Partner::Nobody`] where a node would stand.
 const UNKNOWN: u64 = u64::MAX;
+/// See [`UNKNOWN`].
+const NOBODY: u64 = 0;
 
 /// One shard's leave, shared with whoever lends it.
 #[derive(Clone, Debug)]
@@ -30,17 +45,25 @@ pub struct Lease(Arc<Lent>);
 struct Lent {
     /// End of the leave, nanoseconds of [`Driver::boot_ns`]; 0: there is none.
     until_ns: AtomicU64,
-    /// Node of the only standby that may take over; 0: none may.
+    /// Node of the partner.
     partner: AtomicU64,
+    /// It is named outside.
+    named: AtomicBool,
     /// The shard would go on alone.
     wants_alone: AtomicBool,
+    /// The shard waits for another partner.
+    waits: AtomicBool,
 }
 
 impl Default for Lease {
     fn default() -> Lease {
-        let wants_alone = AtomicBool::new(false);
-        let partner = AtomicU64::new(UNKNOWN);
-        Lease(Arc::new(Lent { until_ns: AtomicU64::new(0), partner, wants_alone }))
+        Lease(Arc::new(Lent {
+            until_ns: AtomicU64::new(0),
+            partner: AtomicU64::new(UNKNOWN),
+            named: AtomicBool::new(false),
+            wants_alone: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -50,17 +73,22 @@ impl Lease {
         self.0.until_ns.store(until_ns, Ordering::SeqCst);
     }
 
-    /// Says which standby may take over from here on; `None`: none, and the shard may go on alone.
-    pub fn set_partner(&self, node: Option<u64>) {
-        self.0.partner.store(node.unwrap_or(0), Ordering::SeqCst);
-        if node.is_none() {
+    /// Says who may take over from here on.
+    pub fn set_partner(&self, partner: Partner) {
+        let (node, named) = match partner {
+            Partner::Unknown => (UNKNOWN, false),
+            Partner::Nobody => (NOBODY, false),
+            Partner::Coming(node) => (node, false),
+            Partner::Named(node) => (node, true),
+        };
+        if !named || self.0.partner.load(Ordering::SeqCst) != node {
+            self.0.named.store(false, Ordering::SeqCst);
+        }
+        self.0.partner.store(node, Ordering::SeqCst);
+        self.0.named.store(named, Ordering::SeqCst);
+        if partner == Partner::Nobody {
             self.0.wants_alone.store(false, Ordering::SeqCst);
         }
-    }
-
-    /// Forgets who may take over: nothing is acknowledged until that is said again.
-    pub fn forget_partner(&self) {
-        self.0.partner.store(UNKNOWN, Ordering::SeqCst);
     }
 
     /// Whether it holds at `now_ns` of [`Driver::boot_ns`].
@@ -73,8 +101,25 @@ impl Lease {
         self.0.wants_alone.load(Ordering::SeqCst)
     }
 
-    fn partner(&self) -> u64 {
-        self.0.partner.load(Ordering::SeqCst)
+    /// Whether the shard has begun to wait for another partner since this was asked last.
+    pub fn take_wait(&self) -> bool {
+        self.0.waits.swap(false, Ordering::SeqCst)
+    }
+
+    fn partner(&self) -> Partner {
+        let named = self.0.named.load(Ordering::SeqCst);
+        match (self.0.partner.load(Ordering::SeqCst), named) {
+            (UNKNOWN, _) => Partner::Unknown,
+            (NOBODY, _) => Partner::Nobody,
+            (node, false) => Partner::Coming(node),
+            (node, true) => Partner::Named(node),
+        }
+    }
+
+    fn set_wait(&self, flag: &AtomicBool) {
+        if !flag.swap(true, Ordering::SeqCst) {
+            self.0.waits.store(true, Ordering::SeqCst);
+        }
     }
 }
 
@@ -84,6 +129,10 @@ pub(super) struct Licence {
     lease: Lease,
     /// It held when this turn's answers were made.
     holds: bool,
+    /// Who might have taken over then.
+    partner: Partner,
+    /// It was said that the standby in step is not named yet.
+    asked: bool,
 }
 
 /// What a lease changes.
@@ -91,7 +140,8 @@ impl Pair {
     /// From here on this shard acknowledges as a primary while `lease` holds, and is promoted by
     /// [`Pair::take_over`] alone.
     pub fn set_lease(&mut self, lease: Lease) {
-        self.licence = Some(Licence { lease, holds: false });
+        let partner = Partner::Unknown;
+        self.licence = Some(Licence { lease, holds: false, partner, asked: false });
         // Who holds the lease need not ask the other half whether it took over.
         self.asking_until_ns = 0;
     }
@@ -100,16 +150,26 @@ impl Pair {
     pub(super) fn look_at_lease(&mut self, driver: &Driver) {
         let node = self.sender.as_ref().map(|sender| sender.node);
         let in_step = self.standing == Standing::InStep;
-        if let Some(licence) = &mut self.licence {
-            if in_step && licence.lease.wants_alone() {
-                licence.lease.0.wants_alone.store(false, Ordering::SeqCst);
-            }
-            let partner = licence.lease.partner();
-            // Another standby than the one that may take over: what it holds counts for nothing
-            // until it has that one's place.
-            let known = partner != UNKNOWN && (partner == 0 || node.is_none_or(|n| n == partner));
-            licence.holds = known && licence.lease.holds(driver.boot_ns());
+        let Some(Licence { lease, holds, partner, asked }) = &mut self.licence else { return };
+        *partner = lease.partner();
+        *holds = *partner != Partner::Unknown && lease.holds(driver.boot_ns());
+        if in_step {
+            lease.0.wants_alone.store(false, Ordering::SeqCst);
         }
+        let waits = in_step && node.map(Partner::Named) != Some(*partner);
+        if waits && !std::mem::replace(asked, waits) {
+            lease.0.waits.store(true, Ordering::SeqCst);
+        }
+        *asked = waits;
+    }
+
+    /// Whether what the standby holds may be acknowledged: it is the one that may take over, or
+    /// there is no majority outside.
+    pub(super) fn counts_standby(&self) -> bool {
+        let Some(licence) = &self.licence else { return true };
+        let Partner::Named(named) = licence.partner else { return false };
+        // One that is not connected has confirmed what it has confirmed.
+        self.sender.as_ref().is_none_or(|sender| sender.node == named)
     }
 
     /// Whether this primary's lease is over, or was never given.
@@ -117,12 +177,13 @@ impl Pair {
         self.role == Role::Primary && self.licence.as_ref().is_some_and(|licence| !licence.holds)
     }
 
-    /// Whether it may go on alone now; if not, that it would is noted for who lends the lease.
-    pub(super) fn may_go_alone(&self) -> bool {
+    /// Whether it may go on alone now; if not, that it would is noted for who lends the lease, once
+    /// the device has all that the standby confirmed.
+    pub(super) fn may_go_alone(&self, log: &Log) -> bool {
         let Some(Licence { lease, .. }) = &self.licence else { return true };
-        let may = lease.partner() == 0;
-        if !may {
-            lease.0.wants_alone.store(true, Ordering::SeqCst);
+        let may = lease.partner() == Partner::Nobody;
+        if !may && log.watermarks().durable >= self.replicated {
+            lease.set_wait(&lease.0.wants_alone);
         }
         may
     }
@@ -130,8 +191,8 @@ impl Pair {
     /// How long a lost standby is waited for, nanoseconds: not at all when it is known outside
     /// that none may take over, and none is there.
     pub(super) fn patience_for_standby_ns(&self) -> u64 {
-        let alone = |licence: &Licence| licence.lease.partner() == 0 && self.sender.is_none();
-        if self.licence.as_ref().is_some_and(alone) {
+        let nobody = |licence: &Licence| licence.lease.partner() == Partner::Nobody;
+        if self.sender.is_none() && self.licence.as_ref().is_some_and(nobody) {
             return 0;
         }
         self.options.slave_timeout_ms * 1_000_000
@@ -185,15 +246,27 @@ mod tests {
     fn a_lease_ends_at_its_moment_and_nobody_is_a_partner_before_that_was_said() {
         let lease = Lease::default();
         assert!(!lease.holds(0));
-        assert_eq!(lease.partner(), UNKNOWN);
+        assert_eq!(lease.partner(), Partner::Unknown);
         lease.lend(100);
         assert!(lease.holds(99) && !lease.holds(100));
-        lease.0.wants_alone.store(true, Ordering::SeqCst);
-        lease.set_partner(Some(7));
-        assert!(lease.wants_alone(), "another partner is not the word that was waited for");
-        lease.set_partner(None);
-        assert!(!lease.wants_alone());
         lease.lend(0);
         assert!(!lease.holds(1));
+        for partner in [Partner::Coming(7), Partner::Named(7), Partner::Nobody, Partner::Unknown] {
+            lease.set_partner(partner);
+            assert_eq!(lease.partner(), partner);
+        }
+    }
+
+    #[test]
+    fn only_the_word_that_there_is_nobody_ends_the_wish_to_go_alone_and_it_rings_once() {
+        let lease = Lease::default();
+        for _ in 0..2 {
+            lease.set_wait(&lease.0.wants_alone);
+        }
+        assert!(lease.take_wait() && !lease.take_wait());
+        lease.set_partner(Partner::Named(7));
+        assert!(lease.wants_alone());
+        lease.set_partner(Partner::Nobody);
+        assert!(!lease.wants_alone());
     }
 }

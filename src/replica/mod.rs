@@ -29,7 +29,7 @@ mod state;
 pub use epoch::{Entry, Epochs, term};
 pub use frame::STREAM_VERSION;
 pub use gate::Gate;
-pub use lease::Lease;
+pub use lease::{Lease, Partner};
 pub use link::TOKEN_ROOM;
 pub use notes::Note;
 pub use options::{ReplicaOptions, Role};

@@ -394,7 +394,7 @@ impl Pair {
             return;
         }
         match next {
-            Standing::Alone if !self.may_go_alone() || !self.go_alone(driver) => return,
+            Standing::Alone if !self.may_go_alone(log) || !self.go_alone(driver) => return,
             Standing::InStep if !self.back_in_step(driver) => return,
             Standing::Away { goal, .. } if self.standing == Standing::InStep => {
                 let rest = if self.options.refuse { "sends are refused" } else { "sends wait" };

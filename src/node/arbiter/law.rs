@@ -80,6 +80,8 @@ pub(super) struct Own {
 pub(super) enum Step {
     /// Nothing.
     Rest,
+    /// Nothing, and look again at once: nothing is acknowledged meanwhile.
+    Again,
     /// Become the holder, with this record, unless somebody else was faster.
     Take(Record),
     /// Change the record, as the holder.
@@ -95,8 +97,10 @@ pub(super) enum Step {
 pub(super) enum Partner {
     /// None: this box is not the holder, or not the primary of the record.
     Unknown,
-    /// Those that this box holds in step, or would: nothing without it.
-    Box(String),
+    /// This one is about to be named: nothing is acknowledged until it is.
+    Coming(String),
+    /// This one is named: nothing is acknowledged without it.
+    Named(String),
     /// No other may take over: alone is allowed.
     Nobody,
 }
@@ -129,7 +133,9 @@ impl Law {
             }
             (Some(holder), _) if holder.is_ours => Step::Release(None),
             // An earlier life of this process: the data directory has one process at a time.
-            (Some(holder), record) if holder.id == own.id => self.vacant(own, record.as_ref(), true),
+            (Some(holder), record) if holder.id == own.id => {
+                self.vacant(own, record.as_ref(), true)
+            }
             (Some(_), _) => {
                 self.vacant_since_ns = None;
                 self.promoting = false;
@@ -149,9 +155,10 @@ impl Law {
         let record = seen.record.as_ref().filter(|record| ours && record.primary == own.id);
         let Some(record) = record else { return Partner::Unknown };
         let other = record.in_step.iter().find(|id| **id != own.id);
-        match other.or(self.closed_for.as_ref()) {
-            Some(other) => Partner::Box(other.clone()),
-            None => Partner::Nobody,
+        match (other, &self.closed_for) {
+            (Some(other), _) => Partner::Named(other.clone()),
+            (None, Some(coming)) => Partner::Coming(coming.clone()),
+            (None, None) => Partner::Nobody,
         }
     }
 
@@ -206,7 +213,7 @@ impl Law {
         // First nothing more is acknowledged without it, then it is looked at again, then named.
         self.closed_for = Some(peer.clone());
         if !closed {
-            return Step::Rest;
+            return Step::Again;
         }
         Step::Write(Record { in_step: vec![own.id.clone(), peer], ..record.clone() })
     }
