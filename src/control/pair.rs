@@ -49,6 +49,7 @@ fn row(number: usize, report: &PairReport) -> Value {
         "aloneSince": report.alone_since,
         "provable": report.provable,
         "standbyFailed": report.standby_failed,
+        "leased": report.leased,
     })
 }
 

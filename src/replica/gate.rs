@@ -45,6 +45,14 @@ impl Pair {
     /// Why nothing is stored now; `None`: it is.
     pub fn refusal(&self) -> Option<&'static str> {
         let waits = matches!(self.standing, Standing::Away { .. }) && self.options.refuse;
+        let no_standby = "in-sync replicas not enough: no standby is in step with this primary, \
+                          and standbyLost=refuse stores nothing without one; nothing was stored. \
+                          Bring the standby back, or accept the risk with standbyLost=degrade";
+        self.not_primary().or(waits.then_some(no_standby))
+    }
+
+    /// Why this node is not the primary, or must not act as one now; `None`: it is.
+    pub fn not_primary(&self) -> Option<&'static str> {
         if self.role == Role::Standby {
             Some("messages are put to the slave: this is a standby; send to its primary")
         } else if self.is_fenced() {
@@ -56,12 +64,6 @@ impl Pair {
             Some("this primary was restarted and asks its other half whether it took over")
         } else if self.is_handing() || self.restart {
             Some("the standby is taking over (weir switchover); send again in a moment")
-        } else if waits {
-            Some(
-                "in-sync replicas not enough: no standby is in step with this primary, and \
-                 standbyLost=refuse stores nothing without one; nothing was stored. Bring the \
-                 standby back, or accept the risk with standbyLost=degrade",
-            )
         } else {
             None
         }

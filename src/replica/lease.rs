@@ -147,7 +147,7 @@ impl Pair {
     }
 
     /// Looks at the lease, just before the turn's answers.
-    pub(super) fn look_at_lease(&mut self, driver: &Driver) {
+    pub(crate) fn look_at_lease(&mut self, driver: &Driver) {
         let node = self.sender.as_ref().map(|sender| sender.node);
         let in_step = self.standing == Standing::InStep;
         let Some(Licence { lease, holds, partner, asked }) = &mut self.licence else { return };
@@ -219,6 +219,8 @@ impl Pair {
             witnessed: self.has_pledge() && log.fenced().is_none(),
             leased: self.licence.as_ref().map(|licence| licence.holds),
             failed: log.fenced().is_some(),
+            not_primary: self.not_primary(),
+            refusal: self.refusal(),
             ..report
         }
     }

@@ -50,6 +50,10 @@ pub struct Report {
     pub leased: Option<bool>,
     /// This node's own log failed.
     pub failed: bool,
+    /// Why it is not the primary, or must not act as one now.
+    pub not_primary: Option<&'static str>,
+    /// Why the pair lets nothing be stored here now.
+    pub refusal: Option<&'static str>,
 }
 
 impl Pair {

@@ -163,7 +163,9 @@ impl Server {
                 reply.send(figures);
             }
             Question::Backlog(reply) => reply.send(self.backlog()),
-            Question::Pair(reply) => reply.send(self.shard.replica_report()),
+            Question::Pair(reply) => {
+                reply.send(self.shard.replica_report_now(&self.driver));
+            }
             Question::Switchover(reply) => {
                 let answer = self.shard.switchover(&mut self.driver);
                 reply.send(answer);

@@ -56,7 +56,15 @@ impl Shard {
         }
     }
 
-    /// How the pair is; `None`: the node has none.
+    /// How the pair is now; `None`: the node has none.
+    pub fn replica_report_now(&mut self, driver: &Driver) -> Option<Report> {
+        if let Some(pair) = &mut self.pair {
+            pair.look_at_lease(driver);
+        }
+        self.replica_report()
+    }
+
+    /// How the pair was at the last turn; `None`: the node has none.
     pub fn replica_report(&self) -> Option<Report> {
         self.pair.as_ref().map(|pair| pair.report(&self.log, self.now_ns))
     }
