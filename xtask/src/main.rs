@@ -7,7 +7,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, failover, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
+use xtask::{
+    arbitration, binary, docs, failover, fill, fuzz, hugepages, interop, service, tidy, toolbox,
+    tune,
+};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -33,6 +36,8 @@ enum Command {
     Fill(fill::Arguments),
     /// Take the primary of a pair away under load, again and again
     Failover(failover::Arguments),
+    /// Let etcd decide who of a pair is the primary, and break each of them
+    Arbitration(arbitration::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
     Tune,
     /// Prove the systemd units in a real systemd of its own (needs root)
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Command::Binary => binary::check(),
         Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
+        Command::Arbitration(arguments) => arbitration::check(&arguments),
         Command::Failover(arguments) => failover::check(&arguments),
         Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),

@@ -1,0 +1,219 @@
+//! One round: the pair is well, something fails, somebody acknowledges again, and all is counted.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::boxes::Pair;
+use super::load::{Acknowledged, Producer, probe, read_all};
+use super::majority::Majority;
+
+const TOPIC: &str = "arbitration";
+/// Producers at once.
+const PRODUCERS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// `kill -9` of the primary.
+    Kill,
+    /// SIGSTOP of the primary for longer than its lease.
+    Stop,
+    /// The primary is cut from the majority; its clients and its standby are not.
+    Cut,
+    /// The majority says nothing for longer than a lease.
+    Silence,
+    /// One member of the majority is killed.
+    Member,
+    /// `kill -9` of both boxes at once.
+    Both,
+}
+
+impl Fault {
+    /// Every kind.
+    pub(super) const ALL: [Fault; 6] =
+        [Fault::Kill, Fault::Stop, Fault::Cut, Fault::Silence, Fault::Member, Fault::Both];
+}
+
+/// The rounds, and what they found.
+pub(super) struct Rounds {
+    pair: Pair,
+    majority: Majority,
+    lease: Duration,
+    acknowledged: BTreeSet<String>,
+    takeovers: u64,
+    /// Time without a box that acknowledges, by fault.
+    gaps: Vec<(Fault, Duration)>,
+}
+
+impl Rounds {
+    /// Nothing has failed yet.
+    pub(super) fn new(pair: Pair, majority: Majority, lease_seconds: u64) -> Rounds {
+        let lease = Duration::from_secs(lease_seconds);
+        let acknowledged = BTreeSet::new();
+        Rounds { pair, majority, lease, acknowledged, takeovers: 0, gaps: Vec::new() }
+    }
+
+    /// One round.
+    pub(super) fn run(&mut self, number: u64, fault: Fault, run_ms: u64) -> Result<(), String> {
+        let old = self.pair.settled(&self.majority)?;
+        let binary = self.pair.binary.clone();
+        let server = self.pair.name_server(old);
+        let producers: Vec<Producer> = (0..PRODUCERS)
+            .map(|at| Producer::start(&binary, TOPIC, &server, format!("r{number}-p{at}")))
+            .collect::<Result<_, _>>()?;
+        std::thread::sleep(Duration::from_millis(run_ms));
+        let began = Instant::now();
+        self.fail(fault, old, number);
+        let (new, mut seen) = self.first_acknowledged(fault, old, number)?;
+        let gap = seen.1.saturating_duration_since(began);
+        self.heal(fault, old, number)?;
+        let late = self.late(old, new, number);
+        let mut from_old: Acknowledged = Vec::new();
+        for producer in producers {
+            from_old.extend(producer.end());
+        }
+        from_old.extend(late);
+        if new != old {
+            self.takeovers += 1;
+            let both = from_old.iter().filter(|(_, at)| *at > seen.1).count();
+            if both > 0 {
+                return Err(format!("the old primary acknowledged {both} after the new one did"));
+            }
+        }
+        if fault == Fault::Silence {
+            self.check_silence(&from_old, began)?;
+        }
+        self.gaps.push((fault, gap));
+        self.acknowledged.extend(from_old.into_iter().map(|(body, _)| body));
+        self.acknowledged.insert(std::mem::take(&mut seen.0));
+        self.pair.settled(&self.majority)?;
+        self.count_lost()
+    }
+
+    fn fail(&mut self, fault: Fault, old: usize, number: u64) {
+        match fault {
+            Fault::Kill => self.pair.kill(old),
+            Fault::Stop => self.pair.freeze(old, true),
+            Fault::Cut => self.pair.cut(old, true),
+            Fault::Silence => {
+                self.majority.freeze(true);
+                std::thread::sleep(self.lease + Duration::from_secs(1));
+                self.majority.freeze(false);
+            }
+            Fault::Member => self.majority.kill(number as usize),
+            Fault::Both => {
+                self.pair.kill(old);
+                self.pair.kill(1 - old);
+            }
+        }
+    }
+
+    /// The box that acknowledges first after the fault, and what.
+    fn first_acknowledged(
+        &mut self,
+        fault: Fault,
+        old: usize,
+        number: u64,
+    ) -> Result<(usize, (String, Instant)), String> {
+        if fault == Fault::Both {
+            self.pair.boot(old)?;
+            self.pair.boot(1 - old)?;
+        }
+        let order = match fault {
+            Fault::Kill | Fault::Stop | Fault::Cut => vec![1 - old],
+            Fault::Silence | Fault::Both => vec![old, 1 - old],
+            Fault::Member => vec![old],
+        };
+        let until = Instant::now() + PATIENCE;
+        for n in 0.. {
+            for at in &order {
+                let (body, server) =
+                    (format!("r{number}-new-{n}-{at}"), self.pair.name_server(*at));
+                if let Some(seen) = probe(&self.pair.binary, TOPIC, &server, &body) {
+                    return Ok((*at, seen));
+                }
+            }
+            if Instant::now() >= until {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(format!("nobody of {order:?} acknowledges"))
+    }
+
+    fn heal(&mut self, fault: Fault, old: usize, number: u64) -> Result<(), String> {
+        match fault {
+            Fault::Kill => self.pair.boot(old),
+            Fault::Stop => {
+                self.pair.freeze(old, false);
+                Ok(())
+            }
+            Fault::Cut => {
+                // Both live beside each other for a while.
+                std::thread::sleep(self.lease);
+                self.pair.cut(old, false);
+                Ok(())
+            }
+            Fault::Member => self.majority.revive(number as usize),
+            Fault::Silence | Fault::Both => Ok(()),
+        }
+    }
+
+    /// What the old primary acknowledges when it is asked after the new one was there.
+    fn late(&self, old: usize, new: usize, number: u64) -> Acknowledged {
+        if old == new {
+            return Vec::new();
+        }
+        let server = self.pair.name_server(old);
+        let try_one = |n: u64| {
+            let body = format!("r{number}-late-{n}");
+            probe(&self.pair.binary, TOPIC, &server, &body)
+        };
+        (0..5).filter_map(try_one).collect()
+    }
+
+    /// A majority that was silent for longer than a lease: there was a time without an answer.
+    fn check_silence(&self, from_old: &Acknowledged, began: Instant) -> Result<(), String> {
+        let (from, to) = (began + self.lease, began + self.lease + Duration::from_secs(1));
+        let meanwhile = from_old.iter().filter(|(_, at)| *at > from && *at < to).count();
+        match meanwhile {
+            0 => Ok(()),
+            count => Err(format!("{count} were acknowledged without a lease")),
+        }
+    }
+
+    fn count_lost(&self) -> Result<(), String> {
+        let Some(primary) = self.pair.primary()? else { return Err("no primary".into()) };
+        let read = read_all(&self.pair.binary, TOPIC, &self.pair.name_server(primary))?;
+        let lost: Vec<&String> = self.acknowledged.difference(&read).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let some: Vec<&&String> = lost.iter().take(5).collect();
+        Err(format!("{} acknowledged messages are lost: {some:?}", lost.len()))
+    }
+
+    /// The last lines of both boxes.
+    pub(super) fn said(&self) -> String {
+        self.pair.said()
+    }
+
+    /// What was found.
+    pub(super) fn words(&self, rounds: u64) -> String {
+        let longest = |fault: &Fault| {
+            let of = self.gaps.iter().filter(|(kind, _)| kind == fault);
+            let longest = of.map(|(_, gap)| gap.as_millis()).max()?;
+            Some(format!("{fault:?} {longest} ms").to_lowercase())
+        };
+        let gaps: Vec<String> = Fault::ALL.iter().filter_map(longest).collect();
+        format!(
+            "arbitration: {rounds} rounds, {} takeovers, {} messages acknowledged, 0 lost, both \
+             boxes writable 0 times; longest without a writable primary, lease {} s: {}",
+            self.takeovers,
+            self.acknowledged.len(),
+            self.lease.as_secs(),
+            gaps.join(", ")
+        )
+    }
+}
