@@ -1,4 +1,4 @@
-//! `weir promote`, `weir switchover`, and the rows of the pair in `weir status`.
+//! `weir promote`, `weir switchover`, `weir primary`, and the rows of the pair in `weir status`.
 //!
 //! It sends what the operator typed to the control port and prints what every shard did.
 
@@ -37,6 +37,17 @@ pub(super) fn switchover(args: &args::Control, out: &mut Output) -> Result<(), S
         }
     }
     Err(Stop::new(exit::FAILED, "this box is not a standby after 10 s: see weir status"))
+}
+
+/// Whether this box is the primary; the error is that it is not, with the first reason.
+pub(super) fn primary(args: &args::Control, out: &mut Output) -> Result<(), Stop> {
+    let (status, body) = Control::new(args).get("/primary")?;
+    if status == 200 {
+        return out.row("this box is the primary", &body);
+    }
+    let row = &body["shards"][0];
+    let why = row["why"].as_str().unwrap_or("it gave no reason");
+    Err(Stop::new(exit::FAILED, format!("not the primary: shard {}: {why}", row["shard"])))
 }
 
 /// Prints what the shards did; the error is one that did not.
@@ -78,6 +89,11 @@ pub(super) fn line(row: &Value) -> Option<String> {
     }
     if row["standbyFailed"].as_u64().unwrap_or(0) != 0 {
         text += &format!(", the standby's log failed with error {}", row["standbyFailed"]);
+    }
+    match row["leased"].as_bool() {
+        Some(true) => text += ", with a lease",
+        Some(false) if role == "primary" => text += ", WITHOUT A LEASE: acknowledges nothing",
+        _ => {}
     }
     if row["provable"] == true {
         text += ", can be promoted without loss";

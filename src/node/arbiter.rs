@@ -181,7 +181,8 @@ impl Desk {
             }
         };
         let now_ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let grace_ns = u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX);
+        // A primary that is alive and lost its lease takes it again within this.
+        let grace_ns = u64::try_from((self.ttl / 2).as_nanos()).unwrap_or(u64::MAX);
         let step = self.law.next(&own, &look.seen, now_ns, grace_ns);
         self.lend(&own, &look);
         self.tell(&own, &look);
