@@ -8,8 +8,8 @@ pub fn now_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
-/// Nanoseconds of `CLOCK_BOOTTIME`: as [`now_ns`], and it goes on while the machine sleeps. For what
-/// others count against us: a lease is over although we slept.
+/// Nanoseconds of `CLOCK_BOOTTIME`: as [`now_ns`], and it goes on while the machine sleeps. For
+/// what others count against us: a lease is over although we slept.
 pub fn boot_ns() -> u64 {
     read(libc::CLOCK_BOOTTIME)
 }

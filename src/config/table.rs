@@ -198,9 +198,9 @@ knobs! {
         /// (SLAVE_NOT_AVAILABLE). A weir key.
         standbyLost => standby_lost_degrade: Kind::Choice { no: "refuse", yes: "degrade" },
             default "refuse", as flag -> bool;
-        /// Client ports of the etcd cluster that decides who of the pair is the primary: the standby
-        /// takes over by itself when the primary's lease there is over. The same on both boxes. See
-        /// replication.md. A weir key.
+        /// Client ports of the etcd cluster that decides who of the pair is the primary: the
+        /// standby takes over by itself when the primary's lease there is over. The same on both
+        /// boxes. See replication.md. A weir key.
         etcdEndpoints => etcd_endpoints: Kind::HostPorts, default "", as list -> Vec<String>;
         /// The lease in etcd: a primary that cannot renew it stops acknowledging before it is over,
         /// and only then a standby takes over. Shorter means sooner, and more often for nothing.
@@ -212,8 +212,8 @@ knobs! {
             default "false", as flag -> bool;
         /// The Controllers, all of them. The same on both boxes.
         controllerAddr => controller_addr: Kind::HostPorts, default "", as list -> Vec<String>;
-        /// What a Controller is told: this box is dead when it was silent for this long. The primary
-        /// stops acknowledging before that.
+        /// What a Controller is told: this box is dead when it was silent for this long. The
+        /// primary stops acknowledging before that.
         controllerHeartBeatTimeoutMills => controller_heartbeat_timeout_ms:
             Kind::Number { low: 2000, high: 60_000, unit: "ms" },
             default "10000", as u64_of -> u64;

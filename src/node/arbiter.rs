@@ -3,8 +3,8 @@
 //!
 //! `law` decides; `etcd` and `controller` are the two majorities it can speak with. The box has one
 //! lease for all its shards. It is lent to a shard only up to a margin before its end as counted
-//! from the moment its renewal was sent, so that a box that cannot renew falls silent before another
-//! can have the lease.
+//! from the moment its renewal was sent, so that a box that cannot renew falls silent before
+//! another can have the lease.
 //! Never: a shard that waits for this thread; a lease lent on a guess.
 
 mod etcd;

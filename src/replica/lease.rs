@@ -8,10 +8,8 @@
 //! Invariant: what is acknowledged, everybody who may be made the primary holds. Never: a lock, a
 //! wait, a question to the outside.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use weir_io::Driver;
+use weir_io::board::Board;
 
 use super::options::Role;
 use super::pair::Pair;
@@ -37,40 +35,31 @@ const UNKNOWN: u64 = u64::MAX;
 /// See [`UNKNOWN`].
 const NOBODY: u64 = 0;
 
+/// End of the leave, nanoseconds of [`Driver::boot_ns`]; 0: there is none.
+const UNTIL: usize = 0;
+/// Node of the partner.
+const PARTNER: usize = 1;
+/// Node that is named outside; 0: none is.
+const NAMED: usize = 2;
+/// Not 0: the shard would go on alone.
+const WANTS_ALONE: usize = 3;
+/// Not 0: the shard waits for another partner.
+const WAITS: usize = 4;
+
 /// One shard's leave, shared with whoever lends it.
 #[derive(Clone, Debug)]
-pub struct Lease(Arc<Lent>);
-
-#[derive(Debug)]
-struct Lent {
-    /// End of the leave, nanoseconds of [`Driver::boot_ns`]; 0: there is none.
-    until_ns: AtomicU64,
-    /// Node of the partner.
-    partner: AtomicU64,
-    /// It is named outside.
-    named: AtomicBool,
-    /// The shard would go on alone.
-    wants_alone: AtomicBool,
-    /// The shard waits for another partner.
-    waits: AtomicBool,
-}
+pub struct Lease(Board<5>);
 
 impl Default for Lease {
     fn default() -> Lease {
-        Lease(Arc::new(Lent {
-            until_ns: AtomicU64::new(0),
-            partner: AtomicU64::new(UNKNOWN),
-            named: AtomicBool::new(false),
-            wants_alone: AtomicBool::new(false),
-            waits: AtomicBool::new(false),
-        }))
+        Lease(Board::new([0, UNKNOWN, 0, 0, 0]))
     }
 }
 
 impl Lease {
     /// Lends it until `until_ns` of [`Driver::boot_ns`]; 0 takes it back.
     pub fn lend(&self, until_ns: u64) {
-        self.0.until_ns.store(until_ns, Ordering::SeqCst);
+        self.0.put(UNTIL, until_ns);
     }
 
     /// Says who may take over from here on.
@@ -81,44 +70,47 @@ impl Lease {
             Partner::Coming(node) => (node, false),
             Partner::Named(node) => (node, true),
         };
-        if !named || self.0.partner.load(Ordering::SeqCst) != node {
-            self.0.named.store(false, Ordering::SeqCst);
+        // A reader reads the partner first: when it then finds the same node named, it is.
+        if !named || self.0.get(NAMED) != node {
+            self.0.put(NAMED, 0);
         }
-        self.0.partner.store(node, Ordering::SeqCst);
-        self.0.named.store(named, Ordering::SeqCst);
+        self.0.put(PARTNER, node);
+        if named {
+            self.0.put(NAMED, node);
+        }
         if partner == Partner::Nobody {
-            self.0.wants_alone.store(false, Ordering::SeqCst);
+            self.0.put(WANTS_ALONE, 0);
         }
     }
 
     /// Whether it holds at `now_ns` of [`Driver::boot_ns`].
     pub fn holds(&self, now_ns: u64) -> bool {
-        now_ns < self.0.until_ns.load(Ordering::SeqCst)
+        now_ns < self.0.get(UNTIL)
     }
 
     /// Whether the shard waits for the word that no standby may take over.
     pub fn wants_alone(&self) -> bool {
-        self.0.wants_alone.load(Ordering::SeqCst)
+        self.0.get(WANTS_ALONE) != 0
     }
 
     /// Whether the shard has begun to wait for another partner since this was asked last.
     pub fn take_wait(&self) -> bool {
-        self.0.waits.swap(false, Ordering::SeqCst)
+        self.0.put(WAITS, 0) != 0
     }
 
     fn partner(&self) -> Partner {
-        let named = self.0.named.load(Ordering::SeqCst);
-        match (self.0.partner.load(Ordering::SeqCst), named) {
-            (UNKNOWN, _) => Partner::Unknown,
-            (NOBODY, _) => Partner::Nobody,
-            (node, false) => Partner::Coming(node),
-            (node, true) => Partner::Named(node),
+        match self.0.get(PARTNER) {
+            UNKNOWN => Partner::Unknown,
+            NOBODY => Partner::Nobody,
+            node if self.0.get(NAMED) == node => Partner::Named(node),
+            node => Partner::Coming(node),
         }
     }
 
-    fn set_wait(&self, flag: &AtomicBool) {
-        if !flag.swap(true, Ordering::SeqCst) {
-            self.0.waits.store(true, Ordering::SeqCst);
+    /// Says once that the shard would go on alone.
+    fn ask_alone(&self) {
+        if self.0.put(WANTS_ALONE, 1) == 0 {
+            self.0.put(WAITS, 1);
         }
     }
 }
@@ -154,11 +146,11 @@ impl Pair {
         *partner = lease.partner();
         *holds = *partner != Partner::Unknown && lease.holds(driver.boot_ns());
         if in_step {
-            lease.0.wants_alone.store(false, Ordering::SeqCst);
+            lease.0.put(WANTS_ALONE, 0);
         }
         let waits = in_step && node.map(Partner::Named) != Some(*partner);
         if waits && !std::mem::replace(asked, waits) {
-            lease.0.waits.store(true, Ordering::SeqCst);
+            lease.0.put(WAITS, 1);
         }
         *asked = waits;
     }
@@ -183,7 +175,7 @@ impl Pair {
         let Some(Licence { lease, .. }) = &self.licence else { return true };
         let may = lease.partner() == Partner::Nobody;
         if !may && log.watermarks().durable >= self.replicated {
-            lease.set_wait(&lease.0.wants_alone);
+            lease.ask_alone();
         }
         may
     }
@@ -263,7 +255,7 @@ mod tests {
     fn only_the_word_that_there_is_nobody_ends_the_wish_to_go_alone_and_it_rings_once() {
         let lease = Lease::default();
         for _ in 0..2 {
-            lease.set_wait(&lease.0.wants_alone);
+            lease.ask_alone();
         }
         assert!(lease.take_wait() && !lease.take_wait());
         lease.set_partner(Partner::Named(7));

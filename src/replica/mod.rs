@@ -2,11 +2,11 @@
 //!
 //! A room of the machine tower: it knows bytes, blocks, watermarks and epochs, never a topic. The
 //! sender taps the log's staging ring in the turn that hands blocks to the device; the receiver
-//! hands checked blocks to the shard, which appends and folds them. `pair` is the door; `gate` what it lets through; `frame` is
-//! the stream, `link` one connection, `handshake` and `greet` its first words, `sender` and
-//! `receiver` the two sides, `epoch` who wrote which part, `fence` who of two primaries steps down,
-//! `standing` whether acknowledgements wait for the standby, `lease` whether there are any, `state` what is remembered over a
-//! crash.
+//! hands checked blocks to the shard, which appends and folds them. `pair` is the door; `gate` what
+//! it lets through; `frame` is the stream, `link` one connection, `handshake` and `greet` its first
+//! words, `sender` and `receiver` the two sides, `epoch` who wrote which part, `fence` who of two
+//! primaries steps down, `standing` whether acknowledgements wait for the standby, `lease` whether
+//! there are any, `state` what is remembered over a crash.
 
 mod epoch;
 mod fence;

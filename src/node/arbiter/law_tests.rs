@@ -1,5 +1,5 @@
-//! The law on a model of two boxes, an etcd and a clock: random kills, freezes and cuts, and the two
-//! promises counted at every step.
+//! The law on a model of two boxes, an etcd and a clock: random kills, freezes and cuts, and the
+//! two promises counted at every step.
 //!
 //! The model's boxes acknowledge by the rules of `replica::lease`; whatever it finds repeats from
 //! its seed.

@@ -1,5 +1,6 @@
-//! What decides: three members of a real etcd on loopback, in memory so that a busy disk decides
-//! nothing, and what they have on record.
+//! What decides: three members of a real etcd on loopback, and what they have on record.
+//!
+//! Their files are in memory, so that a busy disk decides nothing. Never: a key written by the rig.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,7 @@
 //! One round: the pair is well, something fails, somebody acknowledges again, and all is counted.
+//!
+//! Who acknowledged what, and when, is known from the producers alone. Never: a round that ends
+//! before the pair is well again.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
