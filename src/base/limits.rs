@@ -77,6 +77,10 @@ pub const ARBITER_WAIT_MS: u64 = 20;
 pub const ARBITER_HEARD_MS: u64 = 1_000;
 /// An answer of etcd or a Controller; a larger one is not read.
 pub const ARBITER_ANSWER_MAX: u64 = 64 * 1024;
+/// Connecting to a Controller, and its answer.
+pub const CONTROLLER_ANSWER_MS: u64 = 1_000;
+/// Boxes that a Controller may know of one pair, dead ones included.
+pub const CONTROLLER_NUMBERS_MAX: u64 = 64;
 /// Stack of the thread that speaks with etcd or a Controller, which resolves names.
 pub const ARBITER_STACK: usize = 512 * 1024;
 /// An arbiter that goes on failing is told of this often.

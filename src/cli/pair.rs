@@ -91,7 +91,8 @@ pub(super) fn line(row: &Value) -> Option<String> {
         text += &format!(", the standby's log failed with error {}", row["standbyFailed"]);
     }
     match row["leased"].as_bool() {
-        Some(true) => text += ", with a lease",
+        Some(true) if row["named"] == true => text += ", with a lease, the standby may take over",
+        Some(true) => text += ", with a lease, nobody may take over",
         Some(false) if role == "primary" => text += ", WITHOUT A LEASE: acknowledges nothing",
         _ => {}
     }

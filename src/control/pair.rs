@@ -50,6 +50,7 @@ fn row(number: usize, report: &PairReport) -> Value {
         "provable": report.provable,
         "standbyFailed": report.standby_failed,
         "leased": report.leased,
+        "named": report.named,
     })
 }
 

@@ -7,10 +7,12 @@
 //! another can have the lease.
 //! Never: a shard that waits for this thread; a lease lent on a guess.
 
+mod controller;
 mod etcd;
 mod law;
 #[cfg(test)]
 mod law_tests;
+mod remoting;
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender as Way};
 use std::thread;
@@ -19,8 +21,10 @@ use std::time::{Duration, Instant};
 use weir_io::clock;
 use weir_io::mailbox::Sender;
 
+use self::controller::{Controller, Names};
 use self::etcd::Etcd;
 use self::law::{Law, Own, Part, Partner, Record, Seen, Step};
+use super::address::advertised;
 use super::pair;
 use crate::base::limits::{
     ARBITER_ASK_MS, ARBITER_HEARD_MS, ARBITER_SAY_MS, ARBITER_SILENT_MS, ARBITER_STACK,
@@ -88,13 +92,11 @@ pub(super) fn start(
         return Ok(None);
     }
     let name = config.broker_name.clone().unwrap_or_default();
-    let cluster = &config.broker_cluster_name;
-    let ttl_ms = config.etcd_lease_seconds * 1000;
-    let etcd = Etcd::new(&config.etcd_endpoints, cluster, &name, config.etcd_lease_seconds);
+    let (arbiter, what, ttl_ms) = majority(config, &name)?;
     let (stop, stopped) = mpsc::channel();
     let desk = Desk {
-        arbiter: Box::new(etcd),
-        what: "etcd",
+        arbiter,
+        what,
         law: Law::default(),
         shards: Shards::new(boxes, config.flush_disk_type == FlushDiskType::SyncFlush),
         leases,
@@ -108,6 +110,22 @@ pub(super) fn start(
         .spawn(move || desk.run(&stopped))
         .map_err(|e| Stop::new(exit::CALL, format!("cannot start the arbiter's thread: {e}")))?;
     Ok(Some(Arbitration { stop: Some(stop), thread: Some(thread) }))
+}
+
+/// The majority that is configured, what it is called, and how long its lease is, milliseconds.
+fn majority(config: &Config, name: &str) -> Result<(Box<dyn Arbiter>, &'static str, u64), Stop> {
+    let cluster = &config.broker_cluster_name;
+    if config.enable_controller_mode {
+        let address = format!("{}:{}", advertised(config)?, config.shard_port(0));
+        let names = Names { cluster: cluster.clone(), broker: name.to_owned(), address };
+        let timeout_ms = config.controller_heartbeat_timeout_ms;
+        let file = config.store_path_root_dir.join("controller");
+        let controller = Controller::new(&config.controller_addr, names, timeout_ms, file);
+        return Ok((Box::new(controller), "the Controller", timeout_ms));
+    }
+    let ttl_s = config.etcd_lease_seconds;
+    let etcd = Etcd::new(&config.etcd_endpoints, cluster, name, ttl_s);
+    Ok((Box::new(etcd), "etcd", ttl_s * 1000))
 }
 
 /// A lease of every shard, if somebody outside decides who is the primary.

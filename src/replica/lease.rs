@@ -210,6 +210,7 @@ impl Pair {
             peer_node,
             witnessed: self.has_pledge() && log.fenced().is_none(),
             leased: self.licence.as_ref().map(|licence| licence.holds),
+            named: self.licence.is_some() && self.sender.is_some() && self.counts_standby(),
             failed: log.fenced().is_some(),
             not_primary: self.not_primary(),
             refusal: self.refusal(),

@@ -48,6 +48,8 @@ pub struct Report {
     pub witnessed: bool,
     /// A majority outside decides who is the primary; this: whether its leave to acknowledge holds.
     pub leased: Option<bool>,
+    /// A primary: its standby is named outside, and may take over.
+    pub named: bool,
     /// This node's own log failed.
     pub failed: bool,
     /// Why it is not the primary, or must not act as one now.

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::gate::Gate;
 use super::majority::{self, Majority};
+use super::rig::By;
 
 /// How long anything may take until the rig gives up.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -31,6 +32,7 @@ pub(super) struct Node {
 pub(super) struct Pair {
     pub(super) binary: PathBuf,
     folder: PathBuf,
+    by: By,
     lease_seconds: u64,
     pub(super) nodes: [Node; 2],
 }
@@ -40,13 +42,13 @@ impl Pair {
     pub(super) fn start(
         binary: PathBuf,
         folder: PathBuf,
-        majority: &Majority,
+        (majority, by): (&Majority, By),
         lease_seconds: u64,
     ) -> Result<Pair, String> {
         let gates = || majority.ports().into_iter().map(Gate::open).collect::<Result<Vec<_>, _>>();
         let first = Node::new("one", None, gates()?)?;
         let second = Node::new("two", Some(first.ports[1] + 1), gates()?)?;
-        let mut pair = Pair { binary, folder, lease_seconds, nodes: [first, second] };
+        let mut pair = Pair { binary, folder, by, lease_seconds, nodes: [first, second] };
         pair.boot(0)?;
         pair.boot(1)?;
         Ok(pair)
@@ -67,14 +69,24 @@ impl Pair {
         };
         let ways: Vec<String> =
             node.gates.iter().map(|gate| format!("127.0.0.1:{}", gate.port)).collect();
+        let lease_ms = self.lease_seconds * 1000;
         for (key, value) in [
             ("namesrvListenPort", node.ports[0].to_string()),
             ("listenPort", node.ports[1].to_string()),
             ("controlListenPort", node.ports[2].to_string()),
-            ("etcdEndpoints", ways.join(";")),
-            ("etcdLeaseSeconds", self.lease_seconds.to_string()),
         ] {
             set(key, &value);
+        }
+        match self.by {
+            By::Etcd => {
+                set("etcdEndpoints", &ways.join(";"));
+                set("etcdLeaseSeconds", &self.lease_seconds.to_string());
+            }
+            By::Controller => {
+                set("enableControllerMode", "true");
+                set("controllerAddr", &ways.join(";"));
+                set("controllerHeartBeatTimeoutMills", &lease_ms.to_string());
+            }
         }
         for (key, value) in [
             ("shards", "1"),
@@ -114,13 +126,13 @@ impl Pair {
     }
 
     /// Waits until one is the primary and the other is in step, and which that is.
-    pub(super) fn settled(&self, majority: &Majority) -> Result<usize, String> {
+    pub(super) fn settled(&self) -> Result<usize, String> {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(primary) = self.primary()?
                 && self.standing(primary) == "in sync"
                 && self.standing(1 - primary) == "following"
-                && majority.in_step().len() == 2
+                && self.row(primary)["named"] == true
             {
                 return Ok(primary);
             }
@@ -133,8 +145,13 @@ impl Pair {
     }
 
     fn standing(&self, at: usize) -> String {
+        self.row(at)["standing"].as_str().unwrap_or("silent").to_owned()
+    }
+
+    /// What a box says of its pair.
+    fn row(&self, at: usize) -> Value {
         let body = self.get(at, "/pair").map_or(Value::Null, |(_, body)| body);
-        body["shards"][0]["standing"].as_str().unwrap_or("silent").to_owned()
+        body["shards"][0].clone()
     }
 
     /// GETs a path of a box's control port: status and JSON.

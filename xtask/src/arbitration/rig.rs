@@ -33,9 +33,11 @@ pub struct Arguments {
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum By {
+pub(super) enum By {
     /// Three members of etcd.
     Etcd,
+    /// A RocketMQ Controller; the lease is the silence after which it elects another.
+    Controller,
 }
 
 /// Runs the rounds.
@@ -50,8 +52,8 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
 }
 
 fn rounds(arguments: &Arguments, binary: PathBuf, folder: PathBuf) -> Result<String, String> {
-    let majority = Majority::start(&folder)?;
-    let pair = Pair::start(binary, folder, &majority, arguments.lease_seconds)?;
+    let majority = Majority::start(&folder, arguments.by)?;
+    let pair = Pair::start(binary, folder, (&majority, arguments.by), arguments.lease_seconds)?;
     let mut rounds = Rounds::new(pair, majority, arguments.lease_seconds);
     let mut random = arguments.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut left: Vec<Fault> = Vec::new();
@@ -60,7 +62,7 @@ fn rounds(arguments: &Arguments, binary: PathBuf, folder: PathBuf) -> Result<Str
         random ^= random >> 7;
         random ^= random << 17;
         if left.is_empty() {
-            left = Fault::ALL.to_vec();
+            left = Fault::possible(arguments.by).to_vec();
         }
         let fault = left.swap_remove((random >> 20) as usize % left.len());
         let run_ms = 300 + (random >> 32) % 700;

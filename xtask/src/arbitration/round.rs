@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::boxes::Pair;
 use super::load::{Acknowledged, Producer, probe, read_all};
 use super::majority::Majority;
+use super::rig::By;
 
 const TOPIC: &str = "arbitration";
 /// Producers at once.
@@ -35,7 +36,16 @@ pub(super) enum Fault {
 impl Fault {
     /// Every kind.
     pub(super) const ALL: [Fault; 6] =
-        [Fault::Kill, Fault::Stop, Fault::Cut, Fault::Silence, Fault::Member, Fault::Both];
+        [Fault::Kill, Fault::Stop, Fault::Both, Fault::Silence, Fault::Cut, Fault::Member];
+
+    /// Those that can be made: a Controller tells its own address, which no gate can cut, and
+    /// there is one of it.
+    pub(super) fn possible(by: By) -> &'static [Fault] {
+        match by {
+            By::Etcd => &Fault::ALL,
+            By::Controller => &Fault::ALL[..4],
+        }
+    }
 }
 
 /// The rounds, and what they found.
@@ -59,7 +69,7 @@ impl Rounds {
 
     /// One round.
     pub(super) fn run(&mut self, number: u64, fault: Fault, run_ms: u64) -> Result<(), String> {
-        let old = self.pair.settled(&self.majority)?;
+        let old = self.pair.settled()?;
         let binary = self.pair.binary.clone();
         let server = self.pair.name_server(old);
         let producers: Vec<Producer> = (0..PRODUCERS)
@@ -90,7 +100,7 @@ impl Rounds {
         self.gaps.push((fault, gap));
         self.acknowledged.extend(from_old.into_iter().map(|(body, _)| body));
         self.acknowledged.insert(std::mem::take(&mut seen.0));
-        self.pair.settled(&self.majority)?;
+        self.pair.settled()?;
         self.count_lost()
     }
 
@@ -178,7 +188,8 @@ impl Rounds {
 
     /// A majority that was silent for longer than a lease: there was a time without an answer.
     fn check_silence(&self, from_old: &Acknowledged, began: Instant) -> Result<(), String> {
-        let (from, to) = (began + self.lease, began + self.lease + Duration::from_secs(1));
+        let stops = self.lease - Duration::from_millis(100);
+        let (from, to) = (began + stops, began + self.lease + Duration::from_secs(1));
         let meanwhile = from_old.iter().filter(|(_, at)| *at > from && *at < to).count();
         match meanwhile {
             0 => Ok(()),

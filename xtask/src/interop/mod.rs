@@ -16,6 +16,7 @@ mod scratch;
 mod session;
 mod table;
 
+pub(crate) use install::name_server as name_server_jars;
 pub use registration::{RegistrationArguments, registration};
 pub use remarks::{RemarksArguments, remarks};
 pub use report::{Arguments, run};
