@@ -368,3 +368,74 @@ impl Mastered {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn controller(name: &str) -> Controller {
+        let file = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
+        // It may be left from a run that was ended.
+        let _ = std::fs::remove_file(&file);
+        let names =
+            Names { cluster: "C".into(), broker: "b".into(), address: "127.0.0.1:1".into() };
+        Controller::new(&["127.0.0.1:1".to_owned()], names, 3000, file)
+    }
+
+    fn own(part: Part) -> Own {
+        Own {
+            part,
+            id: "a".into(),
+            boot: 7,
+            peer: None,
+            in_step: false,
+            kept: false,
+            failed: false,
+            hears_primary: false,
+            wants_alone: false,
+        }
+    }
+
+    #[test]
+    fn what_it_was_the_master_of_outlives_the_process_and_without_the_file_it_was_of_nothing() {
+        let mut first = controller("mastered");
+        assert_eq!(first.mastered.epoch, u64::MAX);
+        first.mastered.write(3, 7).unwrap();
+        let file = first.mastered.file.clone();
+        let again = Mastered::read(file.clone());
+        assert_eq!((again.epoch, again.boot), (3, 7));
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_box_that_must_not_be_elected_is_silent() {
+        let mut box_a = controller("silent");
+        assert!(box_a.may_live(&own(Part::Primary), &[]), "none was ever elected");
+        box_a.epochs = (3, 1);
+        assert!(!box_a.may_live(&own(Part::Standby), &[1, 2]), "it has not kept what it had");
+        assert!(!box_a.may_live(&own(Part::Primary), &[1, 2]), "it was not the master");
+        (box_a.mastered.epoch, box_a.mastered.boot) = (3, 6);
+        assert!(!box_a.may_live(&own(Part::Primary), &[1, 2]), "its machine was booted since");
+        assert!(box_a.may_live(&own(Part::Primary), &[1]), "nobody holds more");
+        box_a.mastered.boot = 7;
+        assert!(box_a.may_live(&own(Part::Primary), &[1, 2]));
+        assert!(!box_a.may_live(&Own { failed: true, ..own(Part::Primary) }, &[1, 2]));
+        assert!(box_a.may_live(&Own { kept: true, ..own(Part::Standby) }, &[1, 2]));
+    }
+
+    #[test]
+    fn a_master_of_an_earlier_life_is_not_ours_and_unknown_numbers_have_names_of_their_own() {
+        let mut box_a = controller("seen");
+        box_a.epochs = (3, 1);
+        box_a.known.insert(1, "a".into());
+        let seen = box_a.seen(&own(Part::Primary), 1, Some(1), &[1, 2]);
+        assert_eq!(seen.holder, Some(Holder { id: "a".into(), is_ours: false }));
+        assert_eq!(seen.record.unwrap().in_step, ["a", "number 2"]);
+        box_a.claimed = Some(3);
+        let seen = box_a.seen(&own(Part::Primary), 1, Some(1), &[1]);
+        assert!(seen.holder.unwrap().is_ours);
+        box_a.epochs = (4, 1);
+        assert!(!box_a.seen(&own(Part::Primary), 1, Some(1), &[1]).holder.unwrap().is_ours);
+        assert_eq!(box_a.seen(&own(Part::Primary), 1, None, &[2]).record.unwrap().primary, "");
+    }
+}

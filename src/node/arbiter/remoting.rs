@@ -125,3 +125,42 @@ fn read_frame(link: &mut impl Read) -> Result<Vec<u8>, Error> {
         link.read_exact(rest)?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use weir_wire::reply::Reply;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_to_this_request_is_taken_and_a_connection_that_ended_is_made_anew() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut link, _) = listener.accept().unwrap();
+                let asked = read_frame(&mut link).unwrap();
+                let frame = Frame::parse(&asked).unwrap();
+                let mut room = Fields::default();
+                let header = Header::parse(frame.codec, frame.header, &mut room).unwrap();
+                let mut out = Vec::new();
+                // One that answers something else, then the right one; then the end.
+                Reply::new(&mut out, Codec::Json, 1, header.opaque + 40).finish();
+                let reply = Reply::new(&mut out, Codec::Json, 2011, header.opaque).remark("r");
+                reply.ext_str("masterBrokerId", "2").finish_with(b"{}");
+                link.write_all(&out).unwrap();
+            }
+        });
+        let mut links = Links::default();
+        let answer = links.ask(&addr, 1002, &[("brokerId", "1".to_owned())], &[]).unwrap();
+        assert_eq!((answer.code, answer.number("masterBrokerId")), (2011, Some(2)));
+        assert_eq!((answer.remark.as_str(), answer.body.as_slice()), ("r", &b"{}"[..]));
+        // The next attempt meets the end of that connection, the one after makes another.
+        let again: Vec<i32> =
+            (0..2).filter_map(|_| Some(links.ask(&addr, 1002, &[], &[]).ok()?.code)).collect();
+        assert_eq!(again, [2011]);
+        server.join().unwrap();
+    }
+}

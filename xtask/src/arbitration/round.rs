@@ -15,6 +15,8 @@ const TOPIC: &str = "arbitration";
 /// Producers at once.
 const PRODUCERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(40);
+/// A member of the majority is away for longer than an election among the others takes.
+const ELECTION: Duration = Duration::from_secs(3);
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +81,10 @@ impl Rounds {
         let began = Instant::now();
         self.fail(fault, old, number);
         let (new, mut seen) = self.first_acknowledged(fault, old, number)?;
-        let gap = seen.1.saturating_duration_since(began);
+        if fault == Fault::Member {
+            std::thread::sleep(ELECTION);
+        }
+        let looked = Instant::now();
         self.heal(fault, old, number)?;
         let late = self.late(old, new, number);
         let mut from_old: Acknowledged = Vec::new();
@@ -97,6 +102,10 @@ impl Rounds {
         if fault == Fault::Silence {
             self.check_silence(&from_old, began)?;
         }
+        let gap = match fault {
+            Fault::Member => longest_pause(&from_old, began, looked),
+            _ => seen.1.saturating_duration_since(began),
+        };
         self.gaps.push((fault, gap));
         self.acknowledged.extend(from_old.into_iter().map(|(body, _)| body));
         self.acknowledged.insert(std::mem::take(&mut seen.0));
@@ -230,4 +239,13 @@ impl Rounds {
             gaps.join(", ")
         )
     }
+}
+
+/// The longest time without an acknowledgement between two moments.
+fn longest_pause(seen: &Acknowledged, from: Instant, to: Instant) -> Duration {
+    let mut times: Vec<Instant> = seen.iter().map(|(_, at)| *at).collect();
+    times.retain(|at| (from..to).contains(at));
+    times.extend([from, to]);
+    times.sort_unstable();
+    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
