@@ -38,6 +38,8 @@ pub struct Shard {
     pub(super) index_writer: IndexWriter,
     pub(super) pending: Pending,
     pub(super) cold: Cold,
+    /// Positions looked at to read ahead; the buffer is reused.
+    pub(super) ahead: Vec<u64>,
     pub(super) checkpoints: Checkpoints,
     pub(super) keeper: Keeper,
     /// Its half of a pair, if it is one of two.
