@@ -167,7 +167,7 @@ impl Node {
 
     /// All bodies of a queue that are visible, from its minimum on.
     fn drain(&mut self, queue_id: i32) -> Vec<Vec<u8>> {
-        let mut offset = self.shard.broker.min_offset("t", queue_id) as i64;
+        let mut offset = self.shard.broker.min_offset("t", queue_id).unwrap_or(0) as i64;
         let mut all = Vec::new();
         for _ in 0..100_000 {
             let request = PullRequest {
