@@ -218,16 +218,27 @@ impl Pair {
         }
     }
 
-    /// Makes this standby the primary, as the majority outside has decided: as
-    /// [`Pair::promote`], also while the old primary is heard, whose lease is over. What this node
-    /// is the primary of already is left alone.
-    pub fn take_over(&mut self, driver: &mut Driver, log: &Log) -> Result<String, String> {
+    /// Whether this standby is to be made the primary, as the majority outside has decided: as for
+    /// [`Pair::promote`], also while the old primary is heard, whose lease is over. False: it is
+    /// one already. The error is a sentence.
+    pub fn check_take_over(&self, log: &Log) -> Result<bool, String> {
         if self.role == Role::Primary || self.file.state.role == Some(Role::Primary) {
-            return Ok("primary already".into());
+            return Ok(false);
         }
         self.may_be_primary(log)?;
-        if !self.has_pledge() {
-            return Err("this standby does not know that it holds all that was acknowledged".into());
+        if self.has_pledge() {
+            return Ok(true);
+        }
+        Err("this standby does not know that it holds all that was acknowledged".into())
+    }
+
+    /// Makes it the primary, after [`Pair::check_take_over`] and when its log is durable to its
+    /// end. The shard is to be opened anew then, whatever comes of it.
+    pub fn take_over(&mut self, driver: &mut Driver, log: &Log) -> Result<String, String> {
+        self.restart = true;
+        let marks = log.watermarks();
+        if log.fenced().is_some() || marks.durable < marks.appended {
+            return Err("the end of this standby's log cannot be made durable".into());
         }
         self.promoted(driver, log, "decided by a majority outside".to_owned())
     }

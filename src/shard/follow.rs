@@ -84,12 +84,18 @@ impl Shard {
         }
     }
 
-    /// Makes this standby the primary, as a majority outside decided: see [`Pair::take_over`].
+    /// Makes this standby the primary, as a majority outside decided: see [`Pair::take_over`]. What
+    /// the new term stands on is durable before the term is.
     pub fn take_over(&mut self, driver: &mut Driver) -> Result<String, String> {
-        match &mut self.pair {
-            Some(pair) => pair.take_over(driver, &self.log),
-            None => Err("this node has no pair".into()),
+        let none = "this node has no pair";
+        if !self.pair.as_ref().ok_or(none)?.check_take_over(&self.log)? {
+            return Ok("primary already".into());
         }
+        // Events of connections that come meanwhile are dropped: all of them end with the role.
+        if let Err(errno) = self.settle(driver) {
+            self.voice.say("replica-state-failed", &format_args!("taking over: {errno}"));
+        }
+        self.pair.as_mut().ok_or(none)?.take_over(driver, &self.log)
     }
 
     /// Hands this primary's role to its standby: see [`Pair::switchover`].
