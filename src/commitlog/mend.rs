@@ -315,8 +315,7 @@ impl Filling<'_> {
     /// The copy's own block bounds, when such blocks take exactly `left` bytes.
     fn copied_bounds(&self, left: usize) -> Option<Vec<u64>> {
         let inside = |end: &u64| *end > self.position && *end <= self.gap.span.1;
-        let ends: Vec<u64> =
-            self.copy.pieces.iter().map(|(end, _)| *end).filter(inside).collect();
+        let ends: Vec<u64> = self.copy.pieces.iter().map(|(end, _)| *end).filter(inside).collect();
         let (mut from, mut bytes) = (self.position, 0);
         for end in &ends {
             bytes += disk_len(usize::try_from(end - from).ok()?);

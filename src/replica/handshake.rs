@@ -49,6 +49,8 @@ pub(crate) struct Hello {
     pub ha_port: u16,
     /// What its acknowledgements mean, when it is the primary.
     pub policy: Policy,
+    /// It comes for blocks that it lost to damage, and for nothing else.
+    pub heals: bool,
     /// Challenge.
     pub nonce: [u8; 16],
     /// Wall clock, milliseconds since 1970.
@@ -69,7 +71,7 @@ impl Hello {
         out.extend_from_slice(&self.shard.0.to_le_bytes());
         out.extend_from_slice(&self.shard.1.to_le_bytes());
         out.extend_from_slice(&self.ha_port.to_le_bytes());
-        let bits = [self.policy.sync, self.policy.refuse, self.policy.durable];
+        let bits = [self.policy.sync, self.policy.refuse, self.policy.durable, self.heals];
         let policy = (0..).zip(bits).fold(0, |set, (at, bit)| set | u64::from(bit) << at);
         let words = [
             self.node,
@@ -123,6 +125,7 @@ impl Hello {
                 refuse: word(56) & 2 != 0,
                 durable: word(56) & 4 != 0,
             },
+            heals: word(56) & 8 != 0,
             wall_ms: word(64).cast_signed(),
             nonce,
             epochs,
@@ -222,6 +225,7 @@ mod tests {
             segments: (15, 16),
             ha_port: 10_912,
             policy: Policy { sync: true, refuse: false, durable: true },
+            heals: true,
             nonce: [7; 16],
             wall_ms: -5,
             epochs,

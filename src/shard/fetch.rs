@@ -169,7 +169,7 @@ impl Shard {
         plan: &PullPlan,
         damage: Damage,
     ) -> Fetch {
-        let (Some((position, _)), true) = (plan.extents.first(), self.log.serves_around()) else {
+        let (Some((position, _)), true) = (plan.extents.first(), self.goes_around(&damage)) else {
             return Fetch::Reject(Reject::new(code::SYSTEM_ERROR, damage.to_string()));
         };
         let behind = self.cold.resume(&self.log, *position);

@@ -11,6 +11,7 @@ use weir_io::{Driver, Event, Listener};
 use super::shard::Shard;
 use crate::base::limits::HA_INBOX_PAUSE;
 use crate::broker::{Applied, ApplyError, Broker, Meta, Reject, TopicConfig, code};
+use crate::commitlog::Damage;
 use crate::replica::{Gate, Pair, Report, Role};
 
 /// How far a standby's state has come.
@@ -201,9 +202,26 @@ impl Shard {
     pub(super) fn end_turn_pair(&mut self, driver: &mut Driver) {
         let Some(pair) = &mut self.pair else { return };
         pair.end_turn(driver, &self.log);
+        if pair.take_healed() {
+            self.cold.give_back();
+        }
         for (id, text) in pair.take_notes() {
             self.voice.say(id, &format_args!("{text}"));
         }
+    }
+
+    /// A block was read that is not what it should be: the other half may have it.
+    pub(super) fn heal(&mut self, damage: Damage) {
+        if let Some(pair) = &mut self.pair {
+            pair.heal(damage);
+        }
+    }
+
+    /// Whether readers go around this damage: by the operator's choice, and when it cannot be
+    /// healed.
+    pub(super) fn goes_around(&self, damage: &Damage) -> bool {
+        let waits = self.pair.as_ref().is_some_and(|pair| pair.may_heal(damage));
+        self.log.serves_around() && !waits
     }
 
     /// What it does every few tens of milliseconds.

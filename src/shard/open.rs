@@ -5,6 +5,7 @@
 //! then on blocks of earlier starts can never be taken for newer ones.
 //! Never: a start on a log that another process still writes; damage passed over in silence.
 
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use weir_io::{Driver, Errno, File, OpenMode};
@@ -21,7 +22,9 @@ use super::tuning::Tuning;
 use super::voice::Voice;
 use crate::base::limits::FOLD_STEP;
 use crate::broker::{BrokerOptions, Meta};
-use crate::commitlog::{Log, LogError, LogOptions, Recovered, cut, is_quarantined};
+use crate::commitlog::{
+    Copied, Gap, Log, LogError, LogOptions, Mend, Recovered, cut, is_quarantined,
+};
 use crate::measure::Meter;
 use crate::replica::{Pair, ReplicaOptions, Role};
 
@@ -100,16 +103,25 @@ impl Shard {
             .create_dir(&dir)
             .map_err(|e| OpenFault::Failed(format!("cannot create {}: {e}", dir.display())))?;
         let mut pair = open_pair(driver, &options)?;
+        let paired = pair.is_some();
         let standby = pair.as_ref().is_some_and(|pair| pair.role() == Role::Standby);
         let index = open_index(driver, &options)?;
         let mut fold = Fold::begin(driver, &options, &mut voice, index)?;
         let image = fold.image.take();
         let mut steps = Steps::default();
-        let (mut log, report) =
-            Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
-                steps.pass(at, folded);
-                fold.take(driver, at, bytes)
-            })?;
+        let (folded, done) = (RefCell::new(folded), Cell::new(0));
+        let mut sink = |driver: &mut Driver, at: u64, bytes: &[u8]| {
+            done.set(steps.pass(at, *folded.borrow_mut()));
+            fold.take(driver, at, bytes)
+        };
+        let mut healer = Healer { pair: pair.as_deref_mut(), why: None };
+        let mut mend = |driver: &mut Driver, log_id: u64, gap: &Gap| {
+            let tell = &mut *folded.borrow_mut();
+            healer.copy(driver, log_id, gap, &mut || tell(done.get()))
+        };
+        let mend: Option<Mend<'_>> = if paired { Some(&mut mend) } else { None };
+        let opened = Log::open_mending(driver, options.log.clone(), image, &mut sink, mend);
+        let (mut log, report) = opened.map_err(|error| healer.told(error))?;
         if let Some(fault) = fold.fault {
             return Err(fault);
         }
@@ -162,6 +174,38 @@ impl Shard {
     }
 }
 
+/// Heals what the start of the log meets, from the other half.
+struct Healer<'a> {
+    pair: Option<&'a mut Pair>,
+    /// Why the last damage could not be healed.
+    why: Option<String>,
+}
+
+impl Healer<'_> {
+    fn copy(
+        &mut self,
+        driver: &mut Driver,
+        log_id: u64,
+        gap: &Gap,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<Copied, String> {
+        let Some(pair) = &mut self.pair else { return Err("there is no other half".into()) };
+        let copy = pair.fetch_now(driver, log_id, gap, waiting);
+        self.why = copy.as_ref().err().cloned();
+        copy
+    }
+
+    /// The reason why the log is not opened, with why it was not healed.
+    fn told(self, error: LogError) -> OpenFault {
+        match (OpenFault::from(error), self.why) {
+            (OpenFault::Damaged(text), Some(why)) => {
+                OpenFault::Damaged(format!("{text}. It could not be healed: {why}"))
+            }
+            (fault, _) => fault,
+        }
+    }
+}
+
 fn cannot(options: &ShardOptions, errno: Errno) -> OpenFault {
     OpenFault::Failed(format!("cannot write {}: {errno}", options.dir.display()))
 }
@@ -195,13 +239,15 @@ struct Steps {
 }
 
 impl Steps {
-    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) {
+    /// The record at `position` is folded. Gives the bytes read so far.
+    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) -> u64 {
         let first = *self.first.get_or_insert(position);
         let done = position.saturating_sub(first);
         if done >= self.next {
             self.next = done + FOLD_STEP;
             tell(done);
         }
+        done
     }
 }
 

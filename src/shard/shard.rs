@@ -209,6 +209,7 @@ impl Shard {
                     }
                     if let Some(damage) = self.cold.damage.take() {
                         self.log.note_damage(damage);
+                        self.heal(damage);
                         self.voice.say("log-damaged", &format_args!("{damage}"));
                     }
                 }
