@@ -79,6 +79,13 @@ pub(super) fn line(row: &Value) -> Option<String> {
     if row["standbyFailed"].as_u64().unwrap_or(0) != 0 {
         text += &format!(", the standby's log failed with error {}", row["standbyFailed"]);
     }
+    if row["damaged"].as_u64().unwrap_or(0) != 0 {
+        let why = row["notHealed"].as_str().unwrap_or("being healed from the other half");
+        text += &format!(", {} damaged places in the log: {why}", row["damaged"]);
+    }
+    if row["healed"].as_u64().unwrap_or(0) != 0 {
+        text += &format!(", {} healed since start", row["healed"]);
+    }
     if row["provable"] == true {
         text += ", can be promoted without loss";
     }

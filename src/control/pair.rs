@@ -49,6 +49,9 @@ fn row(number: usize, report: &PairReport) -> Value {
         "aloneSince": report.alone_since,
         "provable": report.provable,
         "standbyFailed": report.standby_failed,
+        "damaged": report.healing.damaged,
+        "healed": report.healing.healed,
+        "notHealed": report.healing.why,
     })
 }
 
