@@ -407,7 +407,10 @@ fn plan(
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
             let name = config.shard_name(&host, index);
-            options.replica = pair::options(config, &name, (index, shards), primary)?;
+            options.replica = {
+                let known = (address.as_str(), primary);
+                pair::options(config, &name, (index, shards), known)?
+            };
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,

@@ -179,7 +179,8 @@ fn what_is_damaged_on_both_stays_refused_and_named_until_one_of_them_is_whole() 
 #[test]
 fn without_the_other_half_damage_stays_refused_and_is_healed_when_it_is_back() {
     let (mut a, mut b) = settled(6, |options| options.sync = false);
-    let (offset, _) = blocks(&a.world, 1)[2];
+    let large = |(_, header): &(u64, BlockHeader)| header.payload_len > 3000;
+    let (offset, _) = blocks(&a.world, 1).into_iter().find(large).unwrap();
     a.world.partition(&b.world);
     a.world.flip(&log_file(1), offset + 200, 8).unwrap();
     let why = refused(&mut [&mut a, &mut b], 0);
@@ -227,6 +228,37 @@ fn start_beside(node: Node, other: &mut Node) -> Result<Node, OpenFault> {
     world.kill();
     drop((driver, shard));
     Ok(Node::open(&world, options))
+}
+
+/// The two halves tell each other where clients find them, and who reads far behind is sent to the
+/// standby while that is in step.
+#[test]
+fn who_reads_far_behind_is_sent_to_the_standby_and_back_when_it_caught_up() {
+    let (mut a, mut b) = settled(13, |_| {});
+    assert_eq!(a.shard.neighbour(), Some((1, "127.0.0.1:20911")));
+    assert_eq!(b.shard.neighbour(), Some((0, "127.0.0.1:10911")));
+    for at in 0..2 {
+        let mut suggested = Vec::new();
+        let mut offset = 0;
+        until(&mut [&mut a, &mut b], |nodes| {
+            if let Some(Ok(pulled)) = nodes[at].pull(0, offset) {
+                suggested.extend((!pulled.bodies.is_empty()).then_some(pulled.suggest));
+                offset = pulled.next;
+            }
+            offset == i64::from(MESSAGES) / 2
+        });
+        let first = suggested.iter().position(|id| *id == 0).unwrap();
+        assert!(first > 0 && suggested[..first].iter().all(|id| *id == 1), "{suggested:?}");
+        assert!(suggested[first..].iter().all(|id| *id == 0), "node {at}: {suggested:?}");
+    }
+    a.world.partition(&b.world);
+    until(&mut [&mut a, &mut b], |nodes| nodes.iter().all(|n| n.shard.neighbour().is_none()));
+    let mut pulled = None;
+    until(&mut [&mut a, &mut b], |nodes| {
+        pulled = nodes[0].pull(0, 0).and_then(Result::ok);
+        pulled.is_some()
+    });
+    assert_eq!(pulled.unwrap().suggest, 0, "nobody is sent to a standby that is not there");
 }
 
 #[test]

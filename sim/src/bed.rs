@@ -40,6 +40,7 @@ pub fn replica(role: Role, seed: u8) -> ReplicaOptions {
         role,
         primary: (role == Role::Standby).then(|| SocketAddr::from(([127, 0, 0, 1], HA_A))),
         ha_port: port(role),
+        client: format!("127.0.0.1:{}", port(role) - 1),
         secret: b"sixteen letters!".to_vec(),
         seed: [seed; 32],
         boot: 1,
@@ -240,7 +241,8 @@ impl Node {
                     let record = record.expect("what a plan names is in memory");
                     (record.queue_offset() as u64, record.body().to_vec())
                 });
-                Some(Ok(Pulled { next: reply.next as i64, bodies: bodies.collect() }))
+                let (next, suggest) = (reply.next as i64, reply.suggest);
+                Some(Ok(Pulled { next, suggest, bodies: bodies.collect() }))
             }
             Fetch::Reply(reply) => Some(Err(reply.code)),
             _ => None,
@@ -274,6 +276,8 @@ impl Node {
 pub struct Pulled {
     /// Offset to go on from.
     pub next: i64,
+    /// Broker id to go on at.
+    pub suggest: u64,
     /// Queue offsets and bodies.
     pub bodies: Vec<(u64, Vec<u8>)>,
 }

@@ -12,12 +12,13 @@ use crate::config::{BrokerRole, Config, PORT_STEP};
 use crate::exit::{self, Stop};
 use crate::replica::{ReplicaOptions, Role, State, state_path};
 
-/// Shard `index`'s part in the pair, if there is one; `name` is its broker name.
+/// Shard `index`'s part in the pair, if there is one; `name` is its broker name, `address` the host
+/// that clients find it at.
 pub(super) fn options(
     config: &Config,
     name: &str,
     (index, shards): (u16, u16),
-    primary: Option<SocketAddr>,
+    (address, primary): (&str, Option<SocketAddr>),
 ) -> Result<Option<ReplicaOptions>, Stop> {
     let Some(ha_port) = config.shard_ha_port(index) else { return Ok(None) };
     let role = if config.is_standby { Role::Standby } else { Role::Primary };
@@ -33,6 +34,7 @@ pub(super) fn options(
         role,
         primary,
         ha_port,
+        client: format!("{address}:{}", config.shard_port(index)),
         secret: config.ha_secret.clone().into_bytes(),
         seed: seed()?,
         boot: boot(),

@@ -134,7 +134,7 @@ impl Pair {
             apart_ms
         );
         self.notes.say("replica-connected", text);
-        self.sender = Some(Sender::new(link, hello.node, epoch, from, end));
+        self.sender = Some(Sender::new(link, &hello, epoch, from, end));
     }
 
     /// A peer lost blocks to damage: it gets them, as far as both logs have the same history.

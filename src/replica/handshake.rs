@@ -49,6 +49,8 @@ pub(crate) struct Hello {
     pub ha_port: u16,
     /// What its acknowledgements mean, when it is the primary.
     pub policy: Policy,
+    /// As a standby, it serves readers.
+    pub reads: bool,
     /// It comes for blocks that it lost to damage, and for nothing else.
     pub heals: bool,
     /// Challenge.
@@ -61,6 +63,8 @@ pub(crate) struct Hello {
     pub cluster: String,
     /// Broker name of the shard.
     pub broker: String,
+    /// Address that clients find it at.
+    pub client: String,
 }
 
 impl Hello {
@@ -71,7 +75,8 @@ impl Hello {
         out.extend_from_slice(&self.shard.0.to_le_bytes());
         out.extend_from_slice(&self.shard.1.to_le_bytes());
         out.extend_from_slice(&self.ha_port.to_le_bytes());
-        let bits = [self.policy.sync, self.policy.refuse, self.policy.durable, self.heals];
+        let Policy { sync, refuse, durable } = self.policy;
+        let bits = [sync, refuse, durable, self.heals, self.reads];
         let policy = (0..).zip(bits).fold(0, |set, (at, bit)| set | u64::from(bit) << at);
         let words = [
             self.node,
@@ -88,7 +93,7 @@ impl Hello {
         out.extend_from_slice(&[0; 8]);
         debug_assert_eq!(out.len(), FIXED);
         self.epochs.put(&mut out);
-        for text in [&self.cluster, &self.broker] {
+        for text in [&self.cluster, &self.broker, &self.client] {
             let bytes = text.as_bytes();
             let bytes = bytes.get(..TEXT_MAX).unwrap_or(bytes);
             out.push(bytes.len() as u8);
@@ -126,11 +131,13 @@ impl Hello {
                 durable: word(56) & 4 != 0,
             },
             heals: word(56) & 8 != 0,
+            reads: word(56) & 16 != 0,
             wall_ms: word(64).cast_signed(),
             nonce,
             epochs,
             cluster: text()?,
             broker: text()?,
+            client: text()?,
         })
     }
 
@@ -226,11 +233,13 @@ mod tests {
             ha_port: 10_912,
             policy: Policy { sync: true, refuse: false, durable: true },
             heals: true,
+            reads: false,
             nonce: [7; 16],
             wall_ms: -5,
             epochs,
             cluster: "C".into(),
             broker: "box-1".into(),
+            client: "10.0.0.1:10911".into(),
         }
     }
 
@@ -243,6 +252,7 @@ mod tests {
             role: Role::Primary,
             primary: None,
             ha_port: 1,
+            client: String::new(),
             secret: Vec::new(),
             seed: [1; 32],
             boot: 0,

@@ -6,7 +6,8 @@
 //! the stream, `link` one connection, `handshake` and `greet` its first words, `sender` and
 //! `receiver` the two sides, `stream` what the standby takes, `epoch` who wrote which part, `fence`
 //! who of two primaries steps down, `standing` whether acknowledgements wait for the standby,
-//! `state` what is remembered over a crash, `mender`, `fetcher` and `helper` how damage is healed.
+//! `state` what is remembered over a crash, `mender`, `fetcher` and `helper` how damage is healed,
+//! `neighbour` the other half as clients see it.
 
 mod epoch;
 mod fence;
@@ -18,6 +19,7 @@ mod handshake;
 mod helper;
 mod link;
 mod mender;
+mod neighbour;
 mod notes;
 mod options;
 mod pair;

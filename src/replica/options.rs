@@ -41,6 +41,8 @@ pub struct ReplicaOptions {
     pub primary: Option<SocketAddr>,
     /// Port of this shard that peers connect to.
     pub ha_port: u16,
+    /// Address that clients find this shard at, for the other half's name server.
+    pub client: String,
     /// `haSecret`; empty on loopback only.
     pub secret: Vec<u8>,
     /// Random bytes of this start; challenges and the node's identity are drawn from them.

@@ -538,12 +538,14 @@ impl Pair {
                 refuse: self.options.refuse,
                 durable: self.options.ack_durable,
             },
+            reads: self.options.reads,
             heals: false,
             nonce: handshake::nonce(&self.options.seed, self.nonces),
             wall_ms: driver.wall_ms(),
             epochs: self.file.state.epochs.clone(),
             cluster: self.options.cluster.clone(),
             broker: self.options.broker.clone(),
+            client: self.options.client.clone(),
         }
     }
 

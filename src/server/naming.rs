@@ -94,9 +94,17 @@ impl NamingDesk {
         self.table.set_own_permission(permission);
     }
 
-    /// Goes by another role of one of our own shards.
-    pub(super) fn set_role(&mut self, broker_name: &str, broker_id: u64) {
+    /// Goes by the role of one of our own shards, and by the pair's other half: its id and client
+    /// address while it is connected.
+    pub(super) fn set_role(
+        &mut self,
+        broker_name: &str,
+        broker_id: u64,
+        neighbour: Option<&(u64, String)>,
+    ) {
         self.table.set_own_id(broker_name, broker_id);
+        let neighbour = neighbour.map(|(id, addr)| (*id, addr.as_str()));
+        self.table.set_neighbour(broker_name, neighbour);
     }
 
     /// Takes in what a shard says of its topics. A new topic is shown when every shard has told of
@@ -221,6 +229,36 @@ mod tests {
         assert_eq!(brokers(&desk, "orders"), 0, "deleted");
         desk.routes(10, "box-0", &topic, &[]).unwrap();
         assert_eq!(brokers(&desk, "orders"), 0, "its next life gathers anew");
+    }
+
+    #[test]
+    fn the_other_half_of_a_pair_is_shown_while_it_is_connected_whichever_the_roles() {
+        let mut desk = desk();
+        let topic = [TopicConfig::new("orders", 2, Origin::Auto)];
+        desk.routes(0, "box-0", &topic, &[]).unwrap();
+        desk.routes(0, "box-1", &topic, &[]).unwrap();
+        let addrs = |desk: &NamingDesk| {
+            let mut body = Vec::new();
+            desk.table.route("orders", Dialect::Standard, None, &mut body).unwrap();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let rows = text.split("\"brokerAddrs\":{").skip(1);
+            rows.map(|row| row.split('}').next().unwrap_or("").to_owned()).collect::<Vec<_>>()
+        };
+        let (own, other) = ("127.0.0.1:10911", "10.0.0.2:10911");
+        desk.set_role("box-0", 0, Some(&(1, other.to_owned())));
+        let found = addrs(&desk);
+        assert!(found[0].contains(own) && found[0].contains(other), "{found:?}");
+        assert!(!found[1].contains(other), "{found:?}");
+        // The roles change hands: never two under one id, and our own stays.
+        desk.set_role("box-0", 1, Some(&(0, other.to_owned())));
+        let found = addrs(&desk);
+        let place = |addr: &str| found[0].find(addr).unwrap();
+        assert!(place(other) < place(own), "{found:?}");
+        desk.set_role("box-0", 1, None);
+        let found = addrs(&desk);
+        assert!(found[0].contains(own) && !found[0].contains(other), "{found:?}");
+        desk.set_role("box-0", 1, Some(&(1, other.to_owned())));
+        assert_eq!(addrs(&desk), found, "our own id is not given away");
     }
 
     #[test]

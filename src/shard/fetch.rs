@@ -141,6 +141,7 @@ impl Shard {
             .iter()
             .take_while(|(position, size)| self.record(*position, *size as usize).is_some())
             .count();
+        reply.suggest = self.suggested(plan);
         if here == plan.extents.len() {
             return Ok(Fetch::Reply(reply));
         }

@@ -11,6 +11,7 @@ pub mod docs;
 pub mod failover;
 pub mod fill;
 pub mod fuzz;
+pub mod heal;
 pub mod hugepages;
 pub mod interop;
 pub mod service;

@@ -26,6 +26,8 @@ struct Count {
     messages: u64,
     sent: u64,
     before: u64,
+    /// Of those sent, by what the broker said of them.
+    statuses: BTreeMap<&'static str, u64>,
     /// How many, and how many bytes, by reason.
     skipped: BTreeMap<Skipped, (u64, u64)>,
 }
@@ -39,6 +41,9 @@ impl Count {
     /// The last row.
     fn tell(&self, did: &str, out: &mut Output) -> Result<(), Stop> {
         let mut text = format!("{} messages, {did}", self.messages);
+        for (status, count) in &self.statuses {
+            text += &format!("\n{status}: {count}");
+        }
         for (why, (count, bytes)) in &self.skipped {
             text += &format!("\nleft out: {count} {}, {bytes} bytes", why.words());
         }
@@ -46,6 +51,7 @@ impl Count {
         let skipped: Vec<Value> = self.skipped.iter().map(skipped).collect();
         let value = json!({
             "messages": self.messages, "sent": self.sent, "sentBefore": self.before,
+            "statuses": self.statuses,
             "skipped": skipped,
         });
         out.row(&text, &value)
@@ -141,7 +147,10 @@ fn send(args: &Salvage, tail: &Tail, out: &mut Output) -> Result<(), Stop> {
             count.skip(Skipped::Doubtful, record.len() as u64);
         } else {
             match sending.send(position, &record)? {
-                Sent::As(_) => count.sent += 1,
+                Sent::As(status) => {
+                    count.sent += 1;
+                    *count.statuses.entry(status).or_default() += 1;
+                }
                 Sent::Skipped(why) => count.skip(why, record.len() as u64),
             }
         }
