@@ -268,7 +268,19 @@ fn run_shard(
         if ended == Ended::Stopped {
             return Ok(());
         }
+        keep_changes(&mut plan, &server);
         (desk, post) = server.into_parts();
+    }
+}
+
+/// What was changed while the shard ran holds in its next role too.
+fn keep_changes(plan: &mut Plan, server: &Server) {
+    plan.texts = server.config_texts().to_vec();
+    let shard = server.shard();
+    plan.options.tuning = *shard.tuning();
+    plan.options.broker = shard.broker.options().clone();
+    if let Some(replica) = &mut plan.options.replica {
+        replica.refuse = plan.options.tuning.standby_lost_refuse;
     }
 }
 
@@ -498,6 +510,7 @@ fn tuning(config: &Config, shards: u16) -> Tuning {
         retention_bytes: config.retention_per_shard(shards).unwrap_or(0),
         delete_when: config.delete_when,
         flush_interval_ms: config.flush_interval_ms,
+        standby_lost_refuse: !config.standby_lost_degrade,
     }
 }
 

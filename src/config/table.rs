@@ -384,6 +384,7 @@ pub(super) static LIVE: &[&str] = &[
     "retentionSize",
     "sendThreadPoolQueueCapacity",
     "shortPollingTimeMills",
+    "standbyLost",
     "syncFlushTimeout",
     "waitTimeMillsInAdminBrokerQueue",
     "waitTimeMillsInLitePullQueue",

@@ -119,6 +119,7 @@ impl Pair {
                 return self.refuse(driver, link, &format!("its name cannot be kept: {errno}"));
             }
         }
+        self.pledged &= self.options.refuse;
         // One that follows has not taken over.
         self.asking_until_ns = 0;
         let (epoch, end) = (self.file.state.epochs.current(), log.watermarks().appended);

@@ -7,7 +7,7 @@
 //! `receiver` the two sides, `stream` what the standby takes, `epoch` who wrote which part, `fence`
 //! who of two primaries steps down, `standing` whether acknowledgements wait for the standby,
 //! `state` what is remembered over a crash, `mender`, `fetcher` and `helper` how damage is healed,
-//! `neighbour` the other half as clients see it.
+//! `neighbour` the other half as clients see it, `policy` a change of `standbyLost`.
 
 mod epoch;
 mod fence;
@@ -23,6 +23,7 @@ mod neighbour;
 mod notes;
 mod options;
 mod pair;
+mod policy;
 mod receiver;
 mod roles;
 mod sender;

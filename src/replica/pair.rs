@@ -61,6 +61,12 @@ pub struct Pair {
     /// A peer that came for blocks.
     pub(super) helper: Option<Helper>,
     pub(super) mender: Mender,
+    /// Consumers were shown everything below while that was not bound to the standby.
+    pub(super) shown: u64,
+    /// The standby is to hear of another policy.
+    pub(super) tell_anew: bool,
+    /// A standby was given the pledge since the start, and has not agreed to go without.
+    pub(super) pledged: bool,
     pub(super) ids: u64,
     nonces: u64,
     pub(super) notes: Notes,
@@ -91,6 +97,9 @@ impl Pair {
             floor,
             helper: None,
             mender: Mender::new(),
+            shown: 0,
+            tell_anew: false,
+            pledged: false,
             ids: 0,
             nonces: 0,
             notes: Notes::default(),
@@ -191,7 +200,7 @@ impl Pair {
     /// Position above which nothing is shown to consumers, if there is one.
     pub fn visible(&self) -> Option<u64> {
         let bound = self.role == Role::Primary && self.options.sync && self.options.refuse;
-        bound.then_some(self.replicated)
+        bound.then_some(self.replicated.max(self.shown))
     }
 
     /// Why nothing is stored now; `None`: it is.
@@ -325,6 +334,7 @@ impl Pair {
             helper.link.close(driver);
         }
         self.tick_mender(driver, log);
+        self.tick_policy(driver);
         self.tick_asking(driver);
         let addr = match self.role {
             Role::Standby => self.primary_address(),
@@ -418,7 +428,8 @@ impl Pair {
         }
         let text = format!(
             "going on alone since position {position}, epoch {epoch} (standbyLost=degrade): what \
-             is acknowledged now is on this box only"
+             is acknowledged now is on this box only{}",
+            self.doubt_of_pledge()
         );
         self.notes.say("replica-alone", text);
         true
@@ -437,6 +448,7 @@ impl Pair {
         if self.options.refuse {
             sender.link.put(Kind::Pledge, epoch, self.replicated, &[]);
             sender.link.flush(driver);
+            self.pledged = true;
         }
         let text = format!("the standby is in step at position {}", self.replicated);
         self.notes.say("replica-in-sync", text);
