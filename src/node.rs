@@ -75,7 +75,9 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
-        Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display()))
+        let full = e.kind() == std::io::ErrorKind::StorageFull;
+        let code = if full { exit::DISK_FULL } else { exit::DATA_UNUSABLE };
+        Stop::new(code, format!("cannot create {}: {e}", data.display()))
     })?;
     probe::probe_direct(&data).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let shards = shard_count(&config, &data)?;
@@ -337,6 +339,7 @@ fn stop_of(fault: OpenFault) -> Stop {
         OpenFault::Damaged(_) => exit::DATA_DAMAGED,
         OpenFault::InUse(_) => exit::DATA_IN_USE,
         OpenFault::Foreign(_) => exit::DATA_MISMATCH,
+        OpenFault::Full(_) => exit::DISK_FULL,
         OpenFault::Failed(_) => exit::DATA_UNUSABLE,
     };
     Stop::new(code, fault.to_string())

@@ -56,8 +56,20 @@ pub enum OpenFault {
     InUse(String),
     /// The directory is of another shard or shard count.
     Foreign(String),
+    /// The disk has no room for what a start writes.
+    Full(String),
     /// Something else failed.
     Failed(String),
+}
+
+impl OpenFault {
+    /// A start that an error of the system ended, as `text` says.
+    pub(super) fn of(errno: Errno, text: String) -> OpenFault {
+        match errno {
+            Errno::NO_SPACE => OpenFault::Full(text),
+            _ => OpenFault::Failed(text),
+        }
+    }
 }
 
 impl std::fmt::Display for OpenFault {
@@ -65,6 +77,7 @@ impl std::fmt::Display for OpenFault {
         let (OpenFault::Damaged(text)
         | OpenFault::InUse(text)
         | OpenFault::Foreign(text)
+        | OpenFault::Full(text)
         | OpenFault::Failed(text)) = self;
         f.write_str(text)
     }
@@ -79,7 +92,7 @@ impl From<LogError> for OpenFault {
             }
             LogError::InUse(_) => OpenFault::InUse(text),
             LogError::Foreign(..) => OpenFault::Foreign(text),
-            LogError::Io(..) => OpenFault::Failed(text),
+            LogError::Io(.., errno) => OpenFault::of(errno, text),
         }
     }
 }
@@ -101,7 +114,7 @@ impl Shard {
         let dir = options.dir.clone();
         driver
             .create_dir(&dir)
-            .map_err(|e| OpenFault::Failed(format!("cannot create {}: {e}", dir.display())))?;
+            .map_err(|e| OpenFault::of(e, format!("cannot create {}: {e}", dir.display())))?;
         let mut pair = open_pair(driver, &options)?;
         let paired = pair.is_some();
         let standby = pair.as_ref().is_some_and(|pair| pair.role() == Role::Standby);
@@ -207,7 +220,7 @@ impl Healer<'_> {
 }
 
 fn cannot(options: &ShardOptions, errno: Errno) -> OpenFault {
-    OpenFault::Failed(format!("cannot write {}: {errno}", options.dir.display()))
+    OpenFault::of(errno, format!("cannot write {}: {errno}", options.dir.display()))
 }
 
 /// What is remembered of the pair; a role that was changed is in force from here on.
@@ -305,5 +318,5 @@ fn open_index(driver: &mut Driver, options: &ShardOptions) -> Result<File, OpenF
     let mode = OpenMode { create: true, write: true, direct: true };
     driver
         .open(&path, mode)
-        .map_err(|e| OpenFault::Failed(format!("cannot open {}: {e}", path.display())))
+        .map_err(|e| OpenFault::of(e, format!("cannot open {}: {e}", path.display())))
 }
