@@ -97,7 +97,7 @@ fn a_standby_in_step_forgets_the_pledge_before_its_primary_goes_on_alone() {
 
 #[test]
 fn a_lone_primary_that_is_told_to_refuse_stops_at_once_and_hides_nothing_that_was_shown() {
-    let (mut a, mut b) = pair(6, false);
+    let (mut a, b) = pair(6, false);
     b.world.kill();
     until(&mut [&mut a], |nodes| nodes[0].report().standing == "alone");
     for opaque in [0, 2, 4] {

@@ -115,6 +115,9 @@ impl fmt::Display for SetupError {
                 "cannot listen on {addr}: {errno}; choose an address of this machine and a port \
                  that this user may bind"
             ),
+            SetupError::Directory(dir, Errno::NO_SPACE) => {
+                write!(f, "there is no space left in {}: make room", dir.display())
+            }
             SetupError::Directory(dir, errno) => write!(
                 f,
                 "cannot use {}: {errno}; make it a directory that this user can read and write",
