@@ -215,7 +215,7 @@ fn what_the_other_half_never_got_is_not_made_up() {
 }
 
 /// Starts a killed node while the other one turns beside it.
-fn start_beside(node: Node, other: &mut Node) -> Result<Node, OpenFault> {
+fn start_beside(node: Node, other: &mut Node, healed: &mut u64) -> Result<Node, OpenFault> {
     let Node { world, options, driver, shard, .. } = node;
     drop((driver, shard));
     let mut driver = world.driver();
@@ -224,6 +224,7 @@ fn start_beside(node: Node, other: &mut Node) -> Result<Node, OpenFault> {
         world.advance();
     });
     let (shard, _) = opened?;
+    *healed = shard.replica_report().unwrap().healing.healed;
     // As after `kill -9`: what was healed is on the disk, and the next start finds it.
     world.kill();
     drop((driver, shard));
@@ -272,7 +273,10 @@ fn a_start_that_meets_damage_heals_it_from_the_other_half_whatever_its_role() {
         for byte in hit {
             node.world.flip(&log_file(1), byte, 4).unwrap();
         }
-        let mut node = start_beside(node, &mut other).unwrap_or_else(|fault| panic!("{fault}"));
+        let mut healed = 0;
+        let opened = start_beside(node, &mut other, &mut healed);
+        let mut node = opened.unwrap_or_else(|fault| panic!("{fault}"));
+        assert_eq!(healed, 2, "one block, and three in a row: seed {seed}");
         assert_eq!(blocks(&node.world, 1).last(), found.last(), "seed {seed}");
         for queue in 0..2 {
             read_all(&mut [&mut node, &mut other], 0, queue);
@@ -289,7 +293,7 @@ fn a_start_refuses_damage_as_before_when_nobody_can_heal_it_and_says_why() {
     b.world.flip(&log_file(1), offset + 80, 4).unwrap();
     let damaged = whole(&a.world, 1);
     let (world, options) = (a.world.clone(), a.options.clone());
-    match start_beside(a, &mut b) {
+    match start_beside(a, &mut b, &mut 0) {
         Err(OpenFault::Damaged(text)) => {
             assert!(text.contains(&format!("segment 1 is damaged at offset {offset}")), "{text}");
             assert!(text.contains("damaged on the other half as well"), "{text}");

@@ -17,7 +17,7 @@ use weir_io::{Buf, Chore, Driver, Errno, File, OpenMode};
 use super::block::{BlockHeader, FLAG_REPLAYED, disk_len};
 use super::flush::Flush;
 use super::log::{Log, LogOptions, Watermarks};
-use super::mend::Mend;
+use super::mend::{Gap, Mend};
 use super::prepare::Prepare;
 use super::reader::{Damage, record_len};
 use super::scan::{Scan, Scanned};
@@ -61,6 +61,8 @@ pub struct Recovered {
     pub resumed: bool,
     /// A new, empty log was made.
     pub created: bool,
+    /// Damaged places that were mended from another copy.
+    pub healed: Vec<Gap>,
     /// Time for reading and folding blocks, nanoseconds.
     pub read_ns: u64,
     /// Time for making durable what was found, nanoseconds.
@@ -355,6 +357,7 @@ impl Opening {
         let scanned = scan.run(driver, &mut counted, mend)?;
         self.report.records = records;
         self.report.torn_bytes = scanned.torn_bytes;
+        self.report.healed.clone_from(&scanned.healed);
         Ok(scanned)
     }
 

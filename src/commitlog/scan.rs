@@ -12,7 +12,7 @@ use super::mend::{Gap, Mend, claimed, patch, read_old, write_back};
 use super::reader::{Damage, record_len};
 use super::recovery::{LogError, LogImage, Sink};
 use super::segment::{SEGMENT_HEADER, SegmentMap};
-use crate::base::limits::{BLOCK_ALIGN, PREPARED_AHEAD, STAGING_DEFAULT};
+use crate::base::limits::{BLOCK_ALIGN, LOG_HOLES_MAX, PREPARED_AHEAD, STAGING_DEFAULT};
 
 /// Bytes read at once.
 const READ: usize = 4 * 1024 * 1024;
@@ -39,6 +39,8 @@ pub(crate) struct Scanned {
     pub torn_bytes: u64,
     /// Newest store time.
     pub newest_ms: i64,
+    /// Places that were mended.
+    pub healed: Vec<Gap>,
 }
 
 /// The walk.
@@ -61,6 +63,8 @@ pub(crate) struct Scan<'a> {
     /// The block accepted last, and the place mended last.
     last: Option<BlockHeader>,
     mended: Option<(u32, u64)>,
+    /// What was mended.
+    healed: Vec<Gap>,
     window: Window,
 }
 
@@ -104,6 +108,7 @@ impl<'a> Scan<'a> {
             vouchers: None,
             last: None,
             mended: None,
+            healed: Vec::new(),
             window,
         };
         if let Some(image) = image {
@@ -260,6 +265,7 @@ impl<'a> Scan<'a> {
             durable: self.durable,
             torn_bytes,
             newest_ms: self.newest_ms,
+            healed: std::mem::take(&mut self.healed),
         })
     }
 
@@ -406,7 +412,8 @@ impl Scan<'_> {
         let place = (damage.segment, damage.offset);
         let found = self.files.iter().find(|(number, ..)| *number == damage.segment).copied();
         let Some((_, file, _)) = found else { return Ok(false) };
-        if !self.anchored || self.mended.replace(place) == Some(place) {
+        let again = self.mended.replace(place) == Some(place);
+        if !self.anchored || again || self.healed.len() >= LOG_HOLES_MAX {
             return Ok(false);
         }
         for own in [true, false] {
@@ -419,6 +426,7 @@ impl Scan<'_> {
             let path = super::segment::file_name(damage.segment).into();
             write_back(driver, file, &gap, &bytes)
                 .map_err(|errno| LogError::Io("cannot heal segment", path, errno))?;
+            self.healed.push(gap);
             return Ok(true);
         }
         Ok(false)

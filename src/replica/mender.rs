@@ -110,6 +110,11 @@ impl Mender {
     }
 }
 
+/// What is said of a gap that was healed.
+fn healed(gap: &Gap) -> String {
+    format!("{gap} were fetched from the other half and written back")
+}
+
 fn is_same(one: &Damage, other: &Damage) -> bool {
     (one.segment, one.offset) == (other.segment, other.offset)
 }
@@ -209,8 +214,7 @@ impl Pair {
                 return self.not_healed(driver, log, why);
             }
             self.mender.healed += 1;
-            let text = format!("{gap} were fetched from the other half and written back");
-            self.notes.say("log-healed", text);
+            self.notes.say("log-healed", healed(gap));
         }
         let Some(gap) = found.into_iter().next() else { return self.is_whole(log, &stretch) };
         let Some(addr) = self.other_half() else {
@@ -301,6 +305,14 @@ const TURN_NS: u64 = 10_000_000;
 
 /// Healing while the log is being opened.
 impl Pair {
+    /// The log was opened, and this was healed before.
+    pub fn was_healed(&mut self, gaps: &[Gap]) {
+        self.mender.healed += gaps.len() as u64;
+        for gap in gaps {
+            self.notes.say("log-healed", healed(gap));
+        }
+    }
+
     /// Fetches the records of a gap of log `log_id`, which is not open yet. Waits for the other
     /// half for [`HA_ASK_MS`], and calls `waiting` meanwhile. The error says why there is no copy.
     pub fn fetch_now(

@@ -141,6 +141,7 @@ impl Shard {
         fold.end(driver, &log, &mut voice, standby);
         tell_quarantined(driver, &options, &mut voice);
         if let Some(pair) = &mut pair {
+            pair.was_healed(&report.healed);
             pair.begin(driver, &mut log).map_err(|errno| cannot(&options, errno))?;
         }
         let (broker, loaded) = (fold.broker, fold.loaded);
@@ -279,6 +280,10 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
         0 => String::new(),
         bytes => format!(", {bytes} bytes of unfinished blocks cut"),
     };
+    let healed = match report.healed.len() {
+        0 => String::new(),
+        count => format!(", {count} damaged places healed from the other half"),
+    };
     let staging = if log.survives_kill() {
         ""
     } else {
@@ -287,7 +292,7 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
     let [took, reading, settling] =
         [took_ns, report.read_ns, report.settle_ns].map(|ns| ns / 1_000_000);
     format!(
-        "{start}{resumed}{replayed}{torn}{staging}, {took} ms ({reading} reading, {settling} \
+        "{start}{resumed}{replayed}{torn}{healed}{staging}, {took} ms ({reading} reading, {settling} \
          making durable)"
     )
 }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -19,6 +20,8 @@ const TOPIC: &str = "heal";
 /// Messages that both boxes have, and those that only one has.
 const BOTH: usize = 20;
 const ALONE: usize = 10;
+/// The device is flushed within this.
+const SETTLE: Duration = Duration::from_millis(1500);
 
 /// What the command takes.
 #[derive(Args, Debug)]
@@ -113,13 +116,18 @@ fn all_once(rig: &Rig, node: &Node) -> Result<(), String> {
 
 /// A block of `one` that rots while it is down is healed by its start.
 fn heal(rig: &Rig, one: &mut Node, two: &Node) -> Result<String, String> {
+    for name in ["late", "later"] {
+        produce(rig, two, name, 4)?;
+        // A block counts as damaged when one behind it says that it was durable.
+        std::thread::sleep(SETTLE);
+    }
     kill(one)?;
     // Without it, the whole log is read.
     for which in ["checkpoint.0", "checkpoint.1"] {
         let _ = std::fs::remove_file(one.data.join("shard-0").join(which));
     }
     let segment = one.data.join("shard-0/log/00000000000000000001.log");
-    let place = rot(&segment, b"both-7")?;
+    let place = rot(&segment, b"late-1")?;
     rig.start(one, None)?;
     rig.wait(one, "healed", |row| {
         row["standing"] == "following" && row["healed"] == 1 && row["damaged"] == 0
@@ -140,7 +148,7 @@ fn heal(rig: &Rig, one: &mut Node, two: &Node) -> Result<String, String> {
 fn rot(path: &Path, message: &[u8]) -> Result<usize, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     let bytes = std::fs::read(path).map_err(failed)?;
-    let found = bytes.windows(message.len()).position(|window| window == message);
+    let found = bytes.windows(message.len()).rposition(|window| window == message);
     let place = found.ok_or_else(|| format!("{} does not hold it", path.display()))?;
     let file = std::fs::File::options().write(true).open(path).map_err(failed)?;
     let byte = bytes.get(place).copied().unwrap_or(0) ^ 0x20;
