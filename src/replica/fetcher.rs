@@ -141,16 +141,19 @@ impl Fetcher {
             }
             Event::ReceiveEnded { end, .. } => {
                 let lives = self.link.as_mut().is_some_and(|link| link.receive_ended(driver, end));
-                if !lives {
-                    self.part(driver);
-                }
+                self.part_unless(driver, lives);
             }
             Event::Sent { buf, result, .. } => {
-                if self.link.as_mut().is_some_and(|link| !link.sent(buf, result.is_ok())) {
-                    self.part(driver);
-                }
+                let lives = self.link.as_mut().is_some_and(|link| link.sent(buf, result.is_ok()));
+                self.part_unless(driver, lives);
             }
             _ => {}
+        }
+    }
+
+    fn part_unless(&mut self, driver: &mut Driver, lives: bool) {
+        if !lives {
+            self.part(driver);
         }
     }
 

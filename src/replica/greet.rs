@@ -8,9 +8,9 @@
 
 use weir_io::{Driver, Socket};
 
+use super::donor::Donor;
 use super::frame::Kind;
 use super::handshake::{Hello, judge, proof, proves};
-use super::helper::Helper;
 use super::link::Link;
 use super::options::Role;
 use super::pair::Pair;
@@ -24,8 +24,8 @@ pub(super) const STANDBY: &[u8] = b"standby";
 /// See [`STANDBY`].
 pub(super) const PRIMARY: &[u8] = b"primary";
 /// What is said to a peer whose proof is wrong.
-pub(super) const WRONG_SECRET: &str = "the other side does not know the secret: set the same haSecret on both \
-                            boxes";
+pub(super) const WRONG_SECRET: &str =
+    "the other side does not know the secret: set the same haSecret on both boxes";
 
 /// A connection that has not proved who it is.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ impl Pair {
         };
         link.put(Kind::Accept, own.current(), common, &[]);
         link.flush(driver);
-        if let Some(before) = self.helper.replace(Helper::new(link, common)) {
+        if let Some(before) = self.donor.replace(Donor::new(link, common)) {
             before.link.close(driver);
         }
     }

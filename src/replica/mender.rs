@@ -4,7 +4,7 @@
 //! gaps are fetched, laid out as they stood, written durably, and read once more: only what is
 //! then whole counts as healed. One place at a time. What cannot be healed stays refused, is named
 //! with the reason, and is tried again later.
-//! Never: a segment that leaves the log while it is written to; healing said that was not read back.
+//! Never: a segment that leaves the log while it is written to; healing claimed and not read back.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

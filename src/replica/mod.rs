@@ -6,9 +6,10 @@
 //! the stream, `link` one connection, `handshake` and `greet` its first words, `sender` and
 //! `receiver` the two sides, `stream` what the standby takes, `epoch` who wrote which part, `fence`
 //! who of two primaries steps down, `standing` whether acknowledgements wait for the standby,
-//! `state` what is remembered over a crash, `mender`, `fetcher` and `helper` how damage is healed,
+//! `state` what is remembered over a crash, `mender`, `fetcher` and `donor` how damage is healed,
 //! `neighbour` the other half as clients see it, `policy` a change of `standbyLost`.
 
+mod donor;
 mod epoch;
 mod fence;
 mod fetcher;
@@ -16,7 +17,6 @@ mod floor;
 mod frame;
 mod greet;
 mod handshake;
-mod helper;
 mod link;
 mod mender;
 mod neighbour;

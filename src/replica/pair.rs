@@ -11,13 +11,13 @@ use std::path::Path;
 
 use weir_io::{Driver, Errno, Event, Listener, Socket};
 
+use super::donor::Donor;
 use super::epoch::{Entry, after};
 use super::fence::Handing;
 use super::floor::Floor;
 use super::frame::{Kind, word};
 use super::greet::Stranger;
 use super::handshake::{self, Hello, Policy};
-use super::helper::Helper;
 use super::link::{
     self, KIND_ACCEPT, KIND_COLD, KIND_CONNECT, KIND_HELP, KIND_MEND_READ, KIND_MEND_WRITE, Link,
     token,
@@ -59,7 +59,7 @@ pub struct Pair {
     pub(super) replicated: u64,
     floor: Floor,
     /// A peer that came for blocks.
-    pub(super) helper: Option<Helper>,
+    pub(super) donor: Option<Donor>,
     pub(super) mender: Mender,
     /// Consumers were shown everything below while that was not bound to the standby.
     pub(super) shown: u64,
@@ -95,7 +95,7 @@ impl Pair {
             standing: Standing::Async,
             replicated,
             floor,
-            helper: None,
+            donor: None,
             mender: Mender::new(),
             shown: 0,
             tell_anew: false,
@@ -268,8 +268,8 @@ impl Pair {
                 }
             }
             Event::Read { buf, result, .. } if kind == KIND_HELP => {
-                let helper = self.helper.as_mut().filter(|helper| helper.link.id == id);
-                if let Some(damage) = helper.and_then(|h| h.arrived(driver, log, buf, result)) {
+                let donor = self.donor.as_mut().filter(|donor| donor.link.id == id);
+                if let Some(damage) = donor.and_then(|h| h.arrived(driver, log, buf, result)) {
                     log.note_damage(damage);
                     self.notes.say("log-damaged", damage.to_string());
                     self.heal(damage);
@@ -330,8 +330,8 @@ impl Pair {
         if let Some(why) = self.receiver.overdue(now_ns, patience_ns) {
             self.part(driver, why);
         }
-        if let Some(helper) = self.helper.take_if(|helper| helper.is_idle(now_ns)) {
-            helper.link.close(driver);
+        if let Some(donor) = self.donor.take_if(|donor| donor.is_idle(now_ns)) {
+            donor.link.close(driver);
         }
         self.tick_mender(driver, log);
         self.tick_policy(driver);
@@ -357,8 +357,8 @@ impl Pair {
             if let Err(why) = self.read_acknowledgements(driver) {
                 self.refuse_standby(driver, &why);
             }
-        } else if let Some(helper) = self.helper.as_mut().filter(|helper| helper.link.id == id) {
-            if let Err(why) = helper.read(driver, log) {
+        } else if let Some(donor) = self.donor.as_mut().filter(|donor| donor.link.id == id) {
+            if let Err(why) = donor.read(driver, log) {
                 self.lost(driver, id, &why);
             }
         } else {
@@ -467,8 +467,8 @@ impl Pair {
         let strangers = self.strangers.iter_mut().map(|stranger| &mut stranger.link);
         let closing = self.closing.iter_mut().map(|(link, _)| link);
         let sender = self.sender.iter_mut().map(|sender| &mut sender.link);
-        let helper = self.helper.iter_mut().map(|helper| &mut helper.link);
-        let all = strangers.chain(closing).chain(sender).chain(helper);
+        let donor = self.donor.iter_mut().map(|donor| &mut donor.link);
+        let all = strangers.chain(closing).chain(sender).chain(donor);
         let all = all.chain(self.receiver.link.as_mut());
         all.into_iter().find(|link| link.id == id)
     }
@@ -486,8 +486,8 @@ impl Pair {
         if let Some(at) = self.strangers.iter().position(|stranger| stranger.link.id == id) {
             self.strangers.swap_remove(at).link.close(driver);
         }
-        if let Some(helper) = self.helper.take_if(|helper| helper.link.id == id) {
-            helper.link.close(driver);
+        if let Some(donor) = self.donor.take_if(|donor| donor.link.id == id) {
+            donor.link.close(driver);
         }
         if let Some(at) = self.closing.iter().position(|(link, _)| link.id == id) {
             self.closing.swap_remove(at).0.close(driver);
@@ -565,7 +565,7 @@ impl Pair {
     pub fn close(&mut self, driver: &mut Driver) {
         let links = self.strangers.drain(..).map(|stranger| stranger.link);
         let links = links.chain(self.closing.drain(..).map(|(link, _)| link));
-        let links = links.chain(self.helper.take().map(|helper| helper.link));
+        let links = links.chain(self.donor.take().map(|donor| donor.link));
         links.chain(self.sender.take().map(|s| s.link)).for_each(|link| link.close(driver));
         self.receiver.part(driver);
         self.mender.fetcher.part(driver);

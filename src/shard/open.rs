@@ -292,8 +292,8 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
     let [took, reading, settling] =
         [took_ns, report.read_ns, report.settle_ns].map(|ns| ns / 1_000_000);
     format!(
-        "{start}{resumed}{replayed}{torn}{healed}{staging}, {took} ms ({reading} reading, {settling} \
-         making durable)"
+        "{start}{resumed}{replayed}{torn}{healed}{staging}, {took} ms ({reading} reading, \
+         {settling} making durable)"
     )
 }
 

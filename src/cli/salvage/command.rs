@@ -47,7 +47,10 @@ impl Count {
         for (why, (count, bytes)) in &self.skipped {
             text += &format!("\nleft out: {count} {}, {bytes} bytes", why.words());
         }
-        let skipped = |(why, (count, bytes)): (&Skipped, &(u64, u64))| json!({ "why": why.words(), "count": count, "bytes": bytes });
+        let skipped = |(why, found): (&Skipped, &(u64, u64))| {
+            let (count, bytes) = found;
+            json!({ "why": why.words(), "count": count, "bytes": bytes })
+        };
         let skipped: Vec<Value> = self.skipped.iter().map(skipped).collect();
         let value = json!({
             "messages": self.messages, "sent": self.sent, "sentBefore": self.before,

@@ -14,17 +14,17 @@ use crate::commitlog::{ColdRead, Damage, Log};
 
 /// A peer that came for blocks.
 #[derive(Debug)]
-pub(super) struct Helper {
+pub(super) struct Donor {
     pub(super) link: Link,
     /// Both logs have the same history up to here.
     common: u64,
     reading: Option<(u64, ColdRead)>,
 }
 
-impl Helper {
+impl Donor {
     /// A peer that has proved itself.
-    pub(super) fn new(link: Link, common: u64) -> Helper {
-        Helper { link, common, reading: None }
+    pub(super) fn new(link: Link, common: u64) -> Donor {
+        Donor { link, common, reading: None }
     }
 
     /// Whether it asked for nothing for too long.
