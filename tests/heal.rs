@@ -156,6 +156,19 @@ fn a_block_that_rots_under_either_half_comes_back_from_the_other_and_readers_nev
 }
 
 #[test]
+fn what_no_reader_met_is_found_and_healed_by_reading_sealed_segments_over() {
+    let (mut a, mut b) = settled(14, |options| options.scrub_bytes = 1 << 20);
+    let before = whole(&b.world, 1);
+    let found: Vec<(u64, BlockHeader)> = blocks(&b.world, 1);
+    let large = |(_, header): &&(u64, BlockHeader)| header.payload_len > 3000;
+    let (offset, _) = found.iter().rfind(large).unwrap();
+    b.world.flip(&log_file(1), offset + 2000, 0x80).unwrap();
+    until(&mut [&mut a, &mut b], |nodes| healing(nodes[1]).healed == 1);
+    assert!(whole(&b.world, 1) == before);
+    assert_eq!(healing(&a), Healing::default());
+}
+
+#[test]
 fn what_is_damaged_on_both_stays_refused_and_named_until_one_of_them_is_whole() {
     let (mut a, mut b) = settled(5, |_| {});
     let (offset, header) = blocks(&a.world, 1)[3];

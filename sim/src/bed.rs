@@ -50,6 +50,7 @@ pub fn replica(role: Role, seed: u8) -> ReplicaOptions {
         slave_timeout_ms: 1000,
         max_gap_bytes: 64 * 1024 * 1024,
         catch_up_bytes: 1024 * 1024 * 1024,
+        scrub_bytes: 0,
         reads: true,
     }
 }

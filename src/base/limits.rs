@@ -212,6 +212,8 @@ pub const HEAL_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const HEAL_PLACES_MAX: usize = 256;
 /// A damaged place that could not be healed is tried again after this.
 pub const HEAL_RETRY_MS: u64 = 10_000;
+/// Sealed segments are read over no oftener than this.
+pub const SCRUB_EVERY_MS: u64 = 24 * 3_600_000;
 /// A peer that came for blocks and asks for nothing is sent away after this.
 pub const HEAL_IDLE_MS: u64 = 30_000;
 

@@ -9,7 +9,7 @@
 
 use weir_io::{Buf, Driver, Errno, File};
 
-use super::block::{BlockHeader, FLAG_REPLAYED, disk_len};
+use super::block::{BlockFault, BlockHeader, FLAG_REPLAYED, disk_len};
 use super::log::Log;
 use super::reader::{Damage, record_len};
 use crate::base::limits::{BLOCK_ALIGN, BLOCK_HEADER, BLOCK_MAX, HEAL_BYTES_MAX};
@@ -89,6 +89,17 @@ impl Log {
             ahead: offset + len < map.end_offset,
             span: (start, upto),
         })
+    }
+
+    /// The first stretch of a sealed segment behind offset `after.1` of segment `after.0`.
+    pub fn next_stretch(&self, after: (u32, u64)) -> Option<Stretch> {
+        let active = self.active_segment();
+        let sealed = self.segments.iter().map(|segment| &segment.map);
+        let marks = sealed
+            .filter(|map| map.number >= after.0 && map.number < active)
+            .flat_map(|map| map.marks.iter().map(|mark| (map.number, mark.offset)));
+        let (segment, offset) = marks.into_iter().find(|place| *place > after)?;
+        self.stretch(Damage { segment, offset, fault: BlockFault::NoHeader })
     }
 
     /// Whether the segment is still in the log, so that its damage matters.

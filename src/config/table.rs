@@ -236,6 +236,11 @@ knobs! {
         /// lost, reports it at every start and serves the rest. See durability.md. A weir key.
         damagedLog => serve_around_damage: Kind::Choice { no: "refuse", yes: "serve-around" },
             default "refuse", as flag -> bool;
+        /// In a pair, sealed segments are read over at this pace, a second and shard, at most once a
+        /// day, so that damage is found and healed from the other half before a reader meets it. 0:
+        /// they are not. A weir key.
+        scrubBytesPerSecond => scrub_bytes: Kind::Bytes { low: 65_536, high: GIB, zero: true },
+            default "1 MiB", as u64_of -> u64;
     }
     "Topics and messages" {
         /// Create a topic when a producer first sends to it through the default topic.

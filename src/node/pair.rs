@@ -44,6 +44,7 @@ pub(super) fn options(
         slave_timeout_ms: config.slave_timeout_ms,
         max_gap_bytes: config.ha_max_gap_bytes,
         catch_up_bytes: config.ha_transfer_bytes,
+        scrub_bytes: config.scrub_bytes,
         reads: config.slave_read_enable,
     }))
 }

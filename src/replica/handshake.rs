@@ -262,6 +262,7 @@ mod tests {
             slave_timeout_ms: 3000,
             max_gap_bytes: 1,
             catch_up_bytes: 1,
+            scrub_bytes: 0,
             reads: false,
         }
     }

@@ -18,8 +18,12 @@ use super::options::Role;
 use super::pair::Pair;
 use crate::base::limits::{
     HA_ASK_MS, HA_RETRY_MS, HEAL_BYTES_MAX, HEAL_PLACES_MAX, HEAL_RETRY_MS, PREPARE_STEP,
+    SCRUB_EVERY_MS,
 };
-use crate::commitlog::{Copied, Damage, Gap, Log, Stretch, gaps, patch};
+use crate::commitlog::{BlockFault, Copied, Damage, Gap, Log, Stretch, gaps, patch};
+
+/// Without a sealed segment, one is looked for after this, nanoseconds.
+const SCRUB_LOOK_NS: u64 = 60_000_000_000;
 
 /// A damaged place.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ enum Stage {
     Fetching(Stretch, Buf, Gap),
     /// A gap is being written, in pieces; how much of it was.
     Writing(Stretch, Gap, Buf, usize),
+    /// A stretch is being read over, although nothing is known to be wrong with it.
+    Scrubbing(Stretch),
 }
 
 /// How healing is.
@@ -64,6 +70,9 @@ pub(super) struct Mender {
     healed: u64,
     /// Something was healed since the last question.
     fresh: bool,
+    /// The stretch that was read over last, when the round began and when the next one is due
+    /// (nanoseconds).
+    scrubbed: ((u32, u64), u64, u64),
     /// The other half did not answer while the log was opened: it is not asked again.
     gone: Option<String>,
 }
@@ -77,6 +86,7 @@ impl Mender {
             stage: Stage::Idle,
             healed: 0,
             fresh: false,
+            scrubbed: ((0, 0), 0, 0),
             gone: None,
         }
     }
@@ -160,7 +170,8 @@ impl Pair {
     fn begin_mending(&mut self, driver: &mut Driver, log: &mut Log) {
         self.mender.places.retain(|place| log.has_segment(place.damage.segment));
         let Some(first) = self.mender.places.front() else {
-            return self.mender.fetcher.part(driver);
+            self.mender.fetcher.part(driver);
+            return self.scrub(driver, log);
         };
         if driver.now_ns() < first.due_ns || log.fenced().is_some() || self.restart {
             return;
@@ -170,6 +181,40 @@ impl Pair {
         };
         log.hold(Some(stretch.segment));
         self.read_stretch(driver, stretch, None);
+    }
+
+    /// Reads the next stretch over, at the pace that is allowed.
+    fn scrub(&mut self, driver: &mut Driver, log: &mut Log) {
+        let (now_ns, rate) = (driver.now_ns(), self.options.scrub_bytes);
+        let (last, began_ns, due_ns) = self.mender.scrubbed;
+        if rate == 0 || now_ns < due_ns || log.fenced().is_some() || self.restart {
+            return;
+        }
+        let Some(stretch) = log.next_stretch(last) else {
+            // The round is over.
+            let again_ns = began_ns + SCRUB_EVERY_MS * 1_000_000;
+            self.mender.scrubbed = ((0, 0), 0, again_ns.max(now_ns + SCRUB_LOOK_NS));
+            return;
+        };
+        let began_ns = if last == (0, 0) { now_ns } else { began_ns };
+        let pause_ns = (stretch.len as u64).saturating_mul(1_000_000_000) / rate;
+        self.mender.scrubbed = ((stretch.segment, stretch.offset), began_ns, now_ns + pause_ns);
+        log.hold(Some(stretch.segment));
+        let buf = Buf::new(stretch.read_len());
+        driver.read(stretch.file, stretch.offset, buf, token(KIND_MEND_READ, 0));
+        self.mender.stage = Stage::Scrubbing(stretch);
+    }
+
+    /// What was read over is here: damage in it is this node's, as if a reader had met it.
+    fn read_over(&mut self, log: &mut Log, stretch: &Stretch, mut buf: Buf, got: usize) {
+        log.hold(None);
+        buf[got..].fill(0);
+        let Some(gap) = gaps(log.log_id(), stretch, &buf).into_iter().next() else { return };
+        let damage =
+            Damage { segment: gap.segment, offset: gap.offset, fault: BlockFault::Checksum };
+        log.note_damage(damage);
+        self.notes.say("log-damaged", damage.to_string());
+        self.heal(damage);
     }
 
     fn read_stretch(&mut self, driver: &mut Driver, stretch: Stretch, written: Option<Gap>) {
@@ -183,6 +228,10 @@ impl Pair {
         match (event, std::mem::replace(&mut self.mender.stage, Stage::Idle)) {
             (Event::Read { buf, result, .. }, Stage::Reading(stretch, written)) => {
                 self.looked_through(driver, log, (stretch, written), (buf, result));
+            }
+            (Event::Read { buf, result, .. }, Stage::Scrubbing(stretch)) => {
+                let got = result.unwrap_or(0).min(buf.len());
+                self.read_over(log, &stretch, buf, got);
             }
             (Event::Written { result, .. }, Stage::Writing(stretch, gap, bytes, done)) => {
                 match result {

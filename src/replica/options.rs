@@ -63,6 +63,8 @@ pub struct ReplicaOptions {
     /// `maxHaTransferByteInSecond`: what catching up may read from the disk and send, bytes a
     /// second.
     pub catch_up_bytes: u64,
+    /// `scrubBytesPerSecond`: sealed segments are read over at this pace; 0: they are not.
+    pub scrub_bytes: u64,
     /// `slaveReadEnable`: the standby serves readers.
     pub reads: bool,
 }

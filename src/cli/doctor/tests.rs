@@ -103,7 +103,7 @@ fn the_ha_port_is_looked_at_and_so_is_the_primary_of_a_standby() {
     let port = held.local_addr().unwrap().port();
     let mut config = Config {
         listen_port: port - 1,
-        namesrv_listen_port: 0,
+        namesrv_listen_port: 1,
         control_listen_port: Some(0),
         broker_role: crate::config::BrokerRole::SyncMaster,
         is_standby: true,

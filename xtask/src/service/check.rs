@@ -58,6 +58,8 @@ const PROOFS: &[Proof] = &[
     ("the same with a dynamic user, which removes its IPC objects", proofs::dynamic_user),
     ("recovery's progress is the status, and extends the time for it", proofs::recovery),
     ("one frozen shard of two starves the watchdog", proofs::watchdog),
+    ("one spinning shard of two starves the watchdog", proofs::watchdog_spin),
+    ("the ports of the other half stay open over restarts", proofs::peers),
     ("SIGTERM drains and says what it did", proofs::drain),
     ("a second SIGTERM is immediate", proofs::hurry),
     ("the first connection to a socket unit starts the service", proofs::activation),
