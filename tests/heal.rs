@@ -163,6 +163,8 @@ fn what_no_reader_met_is_found_and_healed_by_reading_sealed_segments_over() {
     let large = |(_, header): &&(u64, BlockHeader)| header.payload_len > 3000;
     let (offset, _) = found.iter().rfind(large).unwrap();
     b.world.flip(&log_file(1), offset + 2000, 0x80).unwrap();
+    // Nothing was sealed when it looked first; it looks again after a minute.
+    b.world.advance_by(61_000_000_000);
     until(&mut [&mut a, &mut b], |nodes| healing(nodes[1]).healed == 1);
     assert!(whole(&b.world, 1) == before);
     assert_eq!(healing(&a), Healing::default());

@@ -191,9 +191,11 @@ impl Pair {
             return;
         }
         let Some(stretch) = log.next_stretch(last) else {
-            // The round is over.
-            let again_ns = began_ns + SCRUB_EVERY_MS * 1_000_000;
-            self.mender.scrubbed = ((0, 0), 0, again_ns.max(now_ns + SCRUB_LOOK_NS));
+            // The round is over, or there is nothing sealed yet.
+            let none = last == (0, 0);
+            let pause_ns = if none { SCRUB_LOOK_NS } else { SCRUB_EVERY_MS * 1_000_000 };
+            let since_ns = if none { now_ns } else { began_ns };
+            self.mender.scrubbed = ((0, 0), 0, since_ns + pause_ns);
             return;
         };
         let began_ns = if last == (0, 0) { now_ns } else { began_ns };

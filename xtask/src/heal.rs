@@ -3,12 +3,15 @@
 //!
 //! First the standby is held up, so that the primary goes on alone, and is then killed: what it
 //! took alone is cut when it comes back, listed by `weir salvage`, sent again once, and not twice.
+//! On the way each box's name server must show the halves that are connected, under their ids.
 //! Then a byte of its log is changed on the disk while it is down: its start heals the block from
 //! the other half and says so.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
@@ -56,18 +59,26 @@ fn both(rig: &Rig) -> Result<String, String> {
 fn salvage(rig: &Rig, one: &mut Node, two: &mut Node) -> Result<String, String> {
     rig.wait(one, "in sync", |row| row["standing"] == "in sync")?;
     produce(rig, one, "both", BOTH)?;
+    for node in [&*one, &*two] {
+        route_is(node, &[(0, one.ports.1), (1, two.ports.1)])?;
+    }
     hold(two, "STOP")?;
     rig.wait(one, "alone", |row| row["standing"] == "alone")?;
     produce(rig, one, "alone", ALONE)?;
+    route_is(one, &[(0, one.ports.1)])?;
     kill(one)?;
     hold(two, "CONT")?;
     rig.wait(two, "without a primary", |row| row["standing"] == "no primary")?;
+    route_is(two, &[(1, two.ports.1)])?;
     let control = format!("127.0.0.1:{}", two.ports.1 - 11);
     told(rig, &["promote", "--accept-loss", "--control", &control])?;
     rig.wait(two, "the primary", |row| row["role"] == "primary")?;
     rig.start(one, None)?;
     rig.wait(one, "a standby", |row| row["role"] == "standby" && row["standing"] == "following")?;
     rig.wait(two, "in sync", |row| row["standing"] == "in sync")?;
+    for node in [&*one, &*two] {
+        route_is(node, &[(0, two.ports.1), (1, one.ports.1)])?;
+    }
     let tail = only_entry(&one.data.join("shard-0/lost+found"))?;
     let tail = tail.to_str().ok_or("a path that is no text")?;
     let listed = rows(&told(rig, &["salvage", tail, "--json"])?);
@@ -85,6 +96,43 @@ fn salvage(rig: &Rig, one: &mut Node, two: &mut Node) -> Result<String, String> 
     expect(&second, "sentBefore", ALONE)?;
     all_once(rig, two)?;
     Ok(format!("{ALONE} messages of a tail that was cut are back, each once"))
+}
+
+/// Waits until the box's name server shows the topic at these broker ids and ports, and no others.
+fn route_is(node: &Node, wanted: &[(u8, u16)]) -> Result<(), String> {
+    let wanted: Vec<String> =
+        wanted.iter().map(|(id, port)| format!("\"{id}\":\"127.0.0.1:{port}\"")).collect();
+    let wanted = format!("\"brokerAddrs\":{{{}}}", wanted.join(","));
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut last = String::new();
+    while Instant::now() < until {
+        last = route(node.ports.0).map_err(|error| format!("the route: {error}"))?;
+        if last.contains(&wanted) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("a name server should show {wanted}, and shows {last}"))
+}
+
+/// GET_ROUTEINFO_BY_TOPIC as a client asks it; the answer's bytes as text.
+fn route(port: u16) -> std::io::Result<String> {
+    let header = serde_json::json!({
+        "code": 105, "language": "JAVA", "version": 493, "opaque": 1, "flag": 0,
+        "serializeTypeCurrentRPC": "JSON",
+        "extFields": { "topic": TOPIC, "acceptStandardJsonOnly": "true" },
+    });
+    let header = header.to_string();
+    let mut link = TcpStream::connect(("127.0.0.1", port))?;
+    link.set_read_timeout(Some(Duration::from_secs(5)))?;
+    link.write_all(&(header.len() as u32 + 4).to_be_bytes())?;
+    link.write_all(&(header.len() as u32).to_be_bytes())?;
+    link.write_all(header.as_bytes())?;
+    let mut len = [0; 4];
+    link.read_exact(&mut len)?;
+    let mut answer = vec![0; u32::from_be_bytes(len).min(1 << 20) as usize];
+    link.read_exact(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Every message is in the topic once, those salvaged in the order they had in their queue.
