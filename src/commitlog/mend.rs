@@ -113,9 +113,11 @@ impl Log {
     }
 
     /// Nothing is known to be wrong with the segment any more: its file may leave like any other.
+    /// One that is served around may lack more than blocks, and is kept.
     pub fn mended(&mut self, number: u32) {
+        let kept = self.options.serve_around;
         let found = self.segments.iter_mut().find(|segment| segment.map.number == number);
-        if let Some(segment) = found.filter(|segment| segment.map.holes.is_empty()) {
+        if let Some(segment) = found.filter(|segment| segment.map.holes.is_empty() && !kept) {
             segment.map.damaged = false;
         }
     }

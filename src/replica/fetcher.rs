@@ -71,6 +71,8 @@ pub(super) struct Fetcher {
     /// Both logs have the same history up to here.
     common: u64,
     want: Option<Want>,
+    /// The other half closed the connection; what it said before is still to be read.
+    ended: bool,
     /// The next step must have come by then, nanoseconds.
     until_ns: u64,
 }
@@ -87,6 +89,7 @@ impl Fetcher {
             log_id: 0,
             common: 0,
             want: None,
+            ended: false,
             until_ns: 0,
         }
     }
@@ -107,7 +110,7 @@ impl Fetcher {
     ) {
         self.want = Some(Want { next, upto, copied: Copied::default() });
         self.until_ns = driver.now_ns() + HA_HANDSHAKE_MS * 1_000_000;
-        if self.phase == Phase::Open {
+        if self.phase == Phase::Open && !self.ended {
             return self.ask(driver);
         }
         self.part(driver);
@@ -141,19 +144,13 @@ impl Fetcher {
             }
             Event::ReceiveEnded { end, .. } => {
                 let lives = self.link.as_mut().is_some_and(|link| link.receive_ended(driver, end));
-                self.part_unless(driver, lives);
+                self.ended |= !lives;
             }
             Event::Sent { buf, result, .. } => {
                 let lives = self.link.as_mut().is_some_and(|link| link.sent(buf, result.is_ok()));
-                self.part_unless(driver, lives);
+                self.ended |= !lives;
             }
             _ => {}
-        }
-    }
-
-    fn part_unless(&mut self, driver: &mut Driver, lives: bool) {
-        if !lives {
-            self.part(driver);
         }
     }
 
@@ -173,6 +170,9 @@ impl Fetcher {
                 Ok(false) => break,
                 Err((why, told)) => return self.fail(driver, why, told),
             }
+        }
+        if self.ended {
+            self.part(driver);
         }
         let Some(want) = &self.want else { return Fetched::Waiting };
         if want.next >= want.upto {
@@ -194,6 +194,7 @@ impl Fetcher {
             link.close(driver);
         }
         self.phase = Phase::Idle;
+        self.ended = false;
     }
 
     fn fail(&mut self, driver: &mut Driver, why: String, told: bool) -> Fetched {

@@ -1,7 +1,8 @@
 //! `cargo xtask heal`: a pair of real processes, one of which loses what only it had, and then a
 //! byte of its log.
 //!
-//! First the standby is held up, so that the primary goes on alone, and is then killed: what it
+//! First a stock Java consumer reads from far behind: the primary sends it to the standby. Then the
+//! standby is held up, so that the primary goes on alone, and is then killed: what it
 //! took alone is cut when it comes back, listed by `weir salvage`, sent again once, and not twice.
 //! On the way each box's name server must show the halves that are connected, under their ids.
 //! Then a byte of its log is changed on the disk while it is down: its start heals the block from
@@ -17,12 +18,18 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::failover::{Node, Rig, signal};
+use crate::interop::{Load, here};
 use crate::toolbox;
 
 const TOPIC: &str = "heal";
 /// Messages that both boxes have, and those that only one has.
 const BOTH: usize = 20;
 const ALONE: usize = 10;
+/// Of both boxes: little staging memory, so that a reader is soon behind it.
+const SETTINGS: &[(&str, &str)] =
+    &[("standbyLost", "degrade"), ("stagingSize", "1MiB"), ("slaveReadEnable", "true")];
+/// How long the Java client sends.
+const LOAD: Duration = Duration::from_secs(4);
 /// The device is flushed within this.
 const SETTLE: Duration = Duration::from_millis(1500);
 
@@ -38,7 +45,7 @@ pub struct Arguments {
 pub fn check(arguments: &Arguments) -> Result<String, String> {
     let binary = toolbox::broker(arguments.binary.as_deref())?;
     let folder = std::env::temp_dir().join(format!("weir-heal-{}", std::process::id()));
-    let rig = Rig { binary, folder: folder.clone(), more: &[("standbyLost", "degrade")] };
+    let rig = Rig { binary, folder: folder.clone(), more: SETTINGS };
     let done = both(&rig).map_err(|why| format!("heal: {why}{}", rig.said()));
     let removed = std::fs::remove_dir_all(&folder).map_err(|error| error.to_string());
     done.and_then(|words| removed.map(|()| words))
@@ -48,11 +55,48 @@ fn both(rig: &Rig) -> Result<String, String> {
     let (mut one, mut two) = (rig.node("one")?, rig.node("two")?);
     rig.start(&mut one, None)?;
     rig.start(&mut two, Some(one.ports.1 + 1))?;
+    let read = far_behind(rig, &one, &two)?;
     let salvaged = salvage(rig, &mut one, &mut two)?;
     let healed = heal(rig, &mut one, &two)?;
     rig.end(&mut one);
     rig.end(&mut two);
-    Ok(format!("heal: {salvaged}; {healed}"))
+    Ok(format!("heal: {read}; {salvaged}; {healed}"))
+}
+
+/// A stock Java consumer that begins far behind is sent to the standby by the primary, and back
+/// when it caught up; nothing is missing.
+fn far_behind(rig: &Rig, one: &Node, two: &Node) -> Result<String, String> {
+    rig.wait(one, "in sync", |row| row["standing"] == "in sync")?;
+    let namesrv = format!("127.0.0.1:{}", one.ports.0);
+    let mut load = Load::java(&rig.folder.join("java"), &namesrv, here())?;
+    std::thread::sleep(LOAD);
+    load.stop()?;
+    let before = handed_out(two)?;
+    let (keys, lost, said) = load.verify(&namesrv)?;
+    let by_standby = handed_out(two)? - before;
+    if lost > 0 || by_standby == 0 || handed_out(one)? == 0 {
+        return Err(format!("{said}; {by_standby} of them came from the standby"));
+    }
+    Ok(format!("a Java consumer read {keys} messages, {by_standby} of them at the standby"))
+}
+
+/// Messages that a box has handed out.
+fn handed_out(node: &Node) -> Result<u64, String> {
+    let failed = |error: std::io::Error| format!("the metrics: {error}");
+    let mut link = TcpStream::connect(("127.0.0.1", node.ports.1 - 11)).map_err(failed)?;
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    link.write_all(ask).map_err(failed)?;
+    let mut text = String::new();
+    link.read_to_string(&mut text).map_err(failed)?;
+    let rows = text.lines().filter(|line| line.starts_with("rocketmq_messages_out_total"));
+    let counts: Vec<u64> = rows
+        .filter_map(|row| row.rsplit(' ').next()?.parse::<f64>().ok())
+        .map(|n| n as u64)
+        .collect();
+    match counts.is_empty() {
+        true => Err(format!("the metrics have no messages out: {text}")),
+        false => Ok(counts.iter().sum()),
+    }
 }
 
 /// The tail that only `one` had is listed and sent to `two`, each message once.

@@ -53,6 +53,7 @@ type Proof = (&'static str, fn(&mut Rig) -> Result<String, String>);
 const PROOFS: &[Proof] = &[
     ("upgrade under load", proofs::upgrade),
     ("kill -9 under load", proofs::kill),
+    ("a stock Java producer over restarts and a kill", proofs::stock_client),
     ("kill -9 while the device takes nothing", proofs::kill_frozen),
     ("the same without /dev/shm: messages are in a stored memfd", proofs::kill_without_shm),
     ("the same with a dynamic user, which removes its IPC objects", proofs::dynamic_user),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::check::EXPOSURE_MAX;
 use super::rig::{Rig, TOPIC, freeze, spin, thread, ticks};
+use crate::interop::Load;
 use crate::toolbox;
 
 type Said = Result<String, String>;
@@ -100,6 +101,38 @@ pub(super) fn restarts(rig: &mut Rig, rounds: u32) -> Said {
         seen.gap_ms,
         seen.acknowledged
     ))
+}
+
+/// A stock Java producer goes on over restarts and a kill, and what it was told SEND_OK for is there.
+pub(super) fn stock_client(rig: &mut Rig) -> Said {
+    let init = rig.machine.in_network(std::path::Path::new(""));
+    let enter: Vec<std::ffi::OsString> = init.get_args().map(ToOwned::to_owned).collect();
+    let enter = enter[..enter.len() - 1].to_vec();
+    let wrap = move |command: std::process::Command| {
+        let mut inside = std::process::Command::new("nsenter");
+        inside.args(&enter).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            inside.env(name, value.unwrap_or_default());
+        }
+        if let Some(folder) = command.get_current_dir() {
+            inside.current_dir(folder);
+        }
+        inside
+    };
+    let folder = rig.disk.folder().join("java");
+    let mut load = Load::java(&folder, "127.0.0.1:9876", Box::new(wrap))?;
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(500));
+        rig.say(&["systemctl", "restart", "weir.service"])?;
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    kill_main(rig)?;
+    std::thread::sleep(Duration::from_millis(500));
+    load.stop()?;
+    match load.verify("127.0.0.1:9876")? {
+        (keys, 0, _) => Ok(format!("{keys} acknowledged over 3 restarts and a kill, 0 lost")),
+        (.., said) => Err(said),
+    }
 }
 
 /// Another copy of the binary takes over.
