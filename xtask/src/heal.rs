@@ -26,8 +26,12 @@ const TOPIC: &str = "heal";
 const BOTH: usize = 20;
 const ALONE: usize = 10;
 /// Of both boxes: little staging memory, so that a reader is soon behind it.
-const SETTINGS: &[(&str, &str)] =
-    &[("standbyLost", "degrade"), ("stagingSize", "1MiB"), ("slaveReadEnable", "true")];
+const SETTINGS: &[(&str, &str)] = &[
+    ("standbyLost", "degrade"),
+    ("stagingSize", "1MiB"),
+    ("maxMessageSize", "64KiB"),
+    ("slaveReadEnable", "true"),
+];
 /// How long the Java client sends.
 const LOAD: Duration = Duration::from_secs(4);
 /// The device is flushed within this.
