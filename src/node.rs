@@ -82,6 +82,7 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     probe::probe_direct(&data).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let shards = shard_count(&config, &data)?;
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
+    pair::check(&config, shards)?;
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
     let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));

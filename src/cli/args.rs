@@ -35,7 +35,7 @@ pub enum Command {
     /// Make the standby of a pair the primary, when the primary is gone
     Promote(Promote),
     /// Hand the primary's role to its standby, without losing anything
-    Switchover(Control),
+    Switchover(Switchover),
     /// Show where time goes in a running broker, stage by stage
     Latency(Latency),
     /// Look at the configuration
@@ -263,6 +263,20 @@ pub struct Promote {
     /// says how much
     #[arg(long)]
     pub accept_loss: bool,
+    /// Only this shard; may be repeated [default: every standby of this box]
+    #[arg(long = "shard", value_name = "N")]
+    pub shards: Vec<u16>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `weir switchover`.
+#[derive(Args, Debug)]
+pub struct Switchover {
+    /// Only this shard; may be repeated [default: every primary of this box]
+    #[arg(long = "shard", value_name = "N")]
+    pub shards: Vec<u16>,
     /// Where to ask.
     #[command(flatten)]
     pub control: Control,

@@ -21,7 +21,7 @@ pub(super) fn options(
     (address, primary): (&str, Option<SocketAddr>),
 ) -> Result<Option<ReplicaOptions>, Stop> {
     let Some(ha_port) = config.shard_ha_port(index) else { return Ok(None) };
-    let role = if config.is_standby { Role::Standby } else { Role::Primary };
+    let role = if config.is_standby_of(index) { Role::Standby } else { Role::Primary };
     let primary = primary.map(|mut addr| {
         addr.set_port(addr.port().saturating_add(index * PORT_STEP));
         addr
@@ -49,6 +49,19 @@ pub(super) fn options(
     }))
 }
 
+/// Whether there are the shards that `standbyShards` names.
+pub(super) fn check(config: &Config, shards: u16) -> Result<(), Stop> {
+    let beyond = |number: &&String| number.parse::<u16>().is_ok_and(|number| number >= shards);
+    match config.standby_shards.iter().find(beyond) {
+        None => Ok(()),
+        Some(number) => {
+            let line =
+                format!("standbyShards: there is no shard {number}, only 0 to {}", shards - 1);
+            Err(Stop::new(exit::CONFIG, line))
+        }
+    }
+}
+
 /// The address that `primary` names.
 pub(super) fn primary(config: &Config) -> Result<Option<SocketAddr>, Stop> {
     let Some(text) = config.primary.first() else { return Ok(None) };
@@ -65,7 +78,7 @@ pub(super) fn role(config: &Config, data: &Path, index: u16) -> Role {
         .and_then(|bytes| State::of_file(&bytes)?.role);
     match remembered.filter(|_| config.is_paired()) {
         Some(role) => role,
-        None if config.is_standby => Role::Standby,
+        None if config.is_standby_of(index) => Role::Standby,
         None => Role::Primary,
     }
 }

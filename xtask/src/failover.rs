@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) ports: (u16, u16),
     /// Its process, if it runs.
     pub(crate) child: Option<Child>,
+    /// Settings of its own.
+    pub(crate) sets: Vec<(&'static str, String)>,
 }
 
 /// Runs the rounds.
@@ -129,7 +131,7 @@ impl Rig {
     pub(crate) fn node(&self, name: &'static str) -> Result<Node, String> {
         let data = self.folder.join(name);
         std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
-        Ok(Node { name, data, ports: free_ports()?, child: None })
+        Ok(Node { name, data, ports: free_ports()?, child: None, sets: Vec::new() })
     }
 
     /// Starts a box; `primary`: where its configuration finds one.
@@ -141,26 +143,23 @@ impl Rig {
             .map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--data").arg(&node.data);
-        let mut set = |key: &str, value: String| {
-            command.args(["--set", &format!("{key}={value}")]);
-        };
-        set("namesrvListenPort", node.ports.0.to_string());
-        set("listenPort", node.ports.1.to_string());
-        for (key, value) in [
-            ("shards", "1"),
-            ("brokerName", "pair"),
-            ("brokerRole", "SYNC_MASTER"),
-            ("slaveTimeout", "1000"),
-            ("memoryMax", "160MiB"),
-        ] {
-            set(key, value.into());
-        }
-        for (key, value) in self.more {
-            set(key, (*value).into());
-        }
+        let mut sets: BTreeMap<&str, String> = BTreeMap::from([
+            ("namesrvListenPort", node.ports.0.to_string()),
+            ("listenPort", node.ports.1.to_string()),
+            ("shards", "1".into()),
+            ("brokerName", "pair".into()),
+            ("brokerRole", "SYNC_MASTER".into()),
+            ("slaveTimeout", "1000".into()),
+            ("memoryMax", "160MiB".into()),
+        ]);
+        sets.extend(self.more.iter().map(|(key, value)| (*key, (*value).to_owned())));
         if let Some(port) = primary {
-            set("role", "standby".into());
-            set("primary", format!("127.0.0.1:{port}"));
+            sets.insert("role", "standby".into());
+            sets.insert("primary", format!("127.0.0.1:{port}"));
+        }
+        sets.extend(node.sets.iter().cloned());
+        for (key, value) in sets {
+            command.args(["--set", &format!("{key}={value}")]);
         }
         let err = log.try_clone().map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(log).stderr(err);

@@ -6,7 +6,7 @@
 //! took alone is cut when it comes back, listed by `weir salvage`, sent again once, and not twice.
 //! On the way each box's name server must show the halves that are connected, under their ids.
 //! Then a byte of its log is changed on the disk while it is down: its start heals the block from
-//! the other half and says so.
+//! the other half and says so. At the end two boxes are each other's standby (`mutual`).
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -51,6 +51,12 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
     let folder = std::env::temp_dir().join(format!("weir-heal-{}", std::process::id()));
     let rig = Rig { binary, folder: folder.clone(), more: SETTINGS };
     let done = both(&rig).map_err(|why| format!("heal: {why}{}", rig.said()));
+    let shared = Rig { folder: folder.join("mutual"), binary: rig.binary.clone(), more: SETTINGS };
+    let done = done.and_then(|words| {
+        let more = crate::mutual::check(&shared);
+        more.map(|more| format!("{words}; {more}"))
+            .map_err(|why| format!("heal: {why}{}", shared.said()))
+    });
     let removed = std::fs::remove_dir_all(&folder).map_err(|error| error.to_string());
     done.and_then(|words| removed.map(|()| words))
 }

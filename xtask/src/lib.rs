@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod heal;
 pub mod hugepages;
 pub mod interop;
+mod mutual;
 pub mod service;
 pub mod small_disk;
 pub mod tidy;

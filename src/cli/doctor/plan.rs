@@ -181,7 +181,7 @@ fn listeners(config: &Config, shards: u16) -> Vec<(String, SocketAddr)> {
 /// Whether the HA port of the primary that `primary` names takes connections; `None`: this box has
 /// no primary to follow.
 pub(super) fn primary(config: &Config) -> Option<Finding> {
-    let text = config.primary.first().filter(|_| config.is_standby)?;
+    let text = config.primary.first().filter(|_| config.follows())?;
     let reached = text.to_socket_addrs().and_then(|mut found| {
         let addr = found.next().ok_or_else(|| std::io::Error::other("the name has no address"))?;
         TcpStream::connect_timeout(&addr, REACH)

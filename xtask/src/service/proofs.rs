@@ -103,7 +103,7 @@ pub(super) fn restarts(rig: &mut Rig, rounds: u32) -> Said {
     ))
 }
 
-/// A stock Java producer goes on over restarts and a kill, and what it was told SEND_OK for is there.
+/// A stock Java producer goes on over restarts and a kill; what it was told SEND_OK for is there.
 pub(super) fn stock_client(rig: &mut Rig) -> Said {
     let init = rig.machine.in_network(std::path::Path::new(""));
     let enter: Vec<std::ffi::OsString> = init.get_args().map(ToOwned::to_owned).collect();
