@@ -10,6 +10,7 @@ mod arbiter;
 mod doors;
 mod life;
 mod name_server;
+mod outside;
 mod pair;
 mod registrar;
 mod watch;
@@ -25,10 +26,9 @@ use weir_io::{Driver, Listener, Uring, UringOptions, cpu, group, probe, signal};
 
 pub(crate) use self::address::advertised;
 use self::address::store_ip;
-use self::arbiter::Arbitration;
 use self::doors::{Door, Doors};
 use self::life::{Life, Outcome, Word};
-use self::registrar::{Registrar, Ring, ShardAddress};
+use self::registrar::Ring;
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
@@ -81,17 +81,20 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
-        Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display()))
+        let full = e.kind() == std::io::ErrorKind::StorageFull;
+        let code = if full { exit::DISK_FULL } else { exit::DATA_UNUSABLE };
+        Stop::new(code, format!("cannot create {}: {e}", data.display()))
     })?;
     probe::probe_direct(&data).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let shards = shard_count(&config, &data)?;
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
+    pair::check(&config, shards)?;
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
     let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));
     let mut doors = Doors::sort(&config, shards, given.named, store)?;
     let mut plans = plan(&loaded, &data, shards, &memory, &mut doors)?;
-    let rung = rings(&config, &mut plans);
+    let rung = outside::rings(&config, &mut plans);
     let leases = arbiter::leases(&config, shards);
     plans.iter_mut().zip(&leases).for_each(|(plan, lease)| plan.lease = Some(lease.clone()));
     let log_bytes = plans.iter().map(|plan| folder_bytes(&plan.options.log.dir)).collect();
@@ -106,7 +109,7 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     }
     let watchdog = given.watchdog;
     let life = Life { config: &config, boxes: &boxes, heard: &heard, words, log_bytes, watchdog };
-    let outcome = match life.live(|| outside(&config, &boxes, rung, leases)) {
+    let outcome = match life.live(|| outside::start(&config, &boxes, rung, leases)) {
         Outcome::Now(outcome) => return outcome,
         Outcome::Over(outcome) => outcome,
     };
@@ -122,47 +125,6 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
         _ => None,
     });
     outcome.and(failed.map_or(Ok(()), Err))
-}
-
-/// Gives every shard the ring for name servers outside, if there are any to be told.
-fn rings(config: &Config, plans: &mut [Plan]) -> Option<mpsc::Receiver<()>> {
-    if config.namesrv_addr.is_empty() {
-        return None;
-    }
-    let (ring, rung) = registrar::ring();
-    plans.iter_mut().for_each(|plan| plan.ring = Some(ring.clone()));
-    Some(rung)
-}
-
-/// The threads that speak with others for the shards, until what it gives is dropped.
-fn outside(
-    config: &Config,
-    boxes: &[Sender<Letter>],
-    rung: Option<mpsc::Receiver<()>>,
-    leases: Vec<Lease>,
-) -> Result<(Option<Registrar>, Option<Arbitration>), Stop> {
-    let arbitration = arbiter::start(config, boxes, leases)?;
-    Ok((register(config, boxes, rung)?, arbitration))
-}
-
-/// Registers the shards with the name servers outside until the handle is dropped.
-fn register(
-    config: &Config,
-    boxes: &[Sender<Letter>],
-    rung: Option<mpsc::Receiver<()>>,
-) -> Result<Option<Registrar>, Stop> {
-    let Some(rung) = rung else { return Ok(None) };
-    let address = advertised(config)?;
-    let at = |shard: u16| {
-        let port = config.shard_port(shard);
-        let ha_addr = format!("{address}:{}", config.shard_ha_port(shard).unwrap_or(port + 1));
-        ShardAddress { addr: format!("{address}:{port}"), ha_addr }
-    };
-    let shards = (0..boxes.len() as u16).map(at).collect();
-    let period = Duration::from_millis(config.register_name_server_period_ms);
-    let started = Registrar::start(&config.namesrv_addr, shards, boxes, rung, period);
-    let failed = |e| Stop::new(exit::CALL, format!("cannot start a thread for name servers: {e}"));
-    started.map(Some).map_err(failed)
 }
 
 /// The control port: given by the service manager, or bound here and given to it.
@@ -289,7 +251,19 @@ fn run_shard(
         }
         // The word to open may still lie in the mailbox: the role changed before all had recovered.
         plan.opened = server.are_doors_open();
+        keep_changes(&mut plan, &server);
         (desk, post) = server.into_parts();
+    }
+}
+
+/// What was changed while the shard ran holds in its next role too.
+fn keep_changes(plan: &mut Plan, server: &Server) {
+    plan.texts = server.config_texts().to_vec();
+    let shard = server.shard();
+    plan.options.tuning = *shard.tuning();
+    plan.options.broker = shard.broker.options().clone();
+    if let Some(replica) = &mut plan.options.replica {
+        replica.refuse = plan.options.tuning.standby_lost_refuse;
     }
 }
 
@@ -349,6 +323,7 @@ fn stop_of(fault: OpenFault) -> Stop {
         OpenFault::Damaged(_) => exit::DATA_DAMAGED,
         OpenFault::InUse(_) => exit::DATA_IN_USE,
         OpenFault::Foreign(_) => exit::DATA_MISMATCH,
+        OpenFault::Full(_) => exit::DISK_FULL,
         OpenFault::Failed(_) => exit::DATA_UNUSABLE,
     };
     Stop::new(code, fault.to_string())
@@ -431,7 +406,10 @@ fn plan(
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
             let name = config.shard_name(&host, index);
-            options.replica = pair::options(config, &name, (index, shards), primary)?;
+            options.replica = {
+                let known = (address.as_str(), primary);
+                pair::options(config, &name, (index, shards), known)?
+            };
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
@@ -521,6 +499,7 @@ fn tuning(config: &Config, shards: u16) -> Tuning {
         retention_bytes: config.retention_per_shard(shards).unwrap_or(0),
         delete_when: config.delete_when,
         flush_interval_ms: config.flush_interval_ms,
+        standby_lost_refuse: !config.standby_lost_degrade,
     }
 }
 

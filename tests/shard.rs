@@ -373,6 +373,20 @@ fn a_directory_of_another_shard_count_says_what_to_do() {
 }
 
 #[test]
+fn a_disk_without_room_for_a_start_is_told_apart_from_one_that_fails() {
+    let world = world(12);
+    world.faults(|faults| faults.capacity_bytes = 8192);
+    let fault = Box1::open(&world, options(true)).err().unwrap();
+    assert!(matches!(fault, OpenFault::Full(_)), "{fault:?}");
+    world.faults(|faults| {
+        faults.capacity_bytes = u64::MAX;
+        faults.write_error_ppm = 1_000_000;
+    });
+    let fault = Box1::open(&world, options(true)).err().unwrap();
+    assert!(matches!(fault, OpenFault::Failed(_)), "{fault:?}");
+}
+
+#[test]
 fn rot_in_a_promised_block_refuses_the_start_and_names_the_place() {
     let world = world(13);
     let mut one = Box1::open(&world, options(true)).unwrap();

@@ -5,6 +5,7 @@
 //! that fails is run again with its seed, step by step the same.
 //! Never: a real file, socket, clock or thread inside of a round.
 
+pub mod bed;
 pub mod life;
 pub mod oracle;
 pub mod plan;

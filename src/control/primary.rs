@@ -83,7 +83,12 @@ mod tests {
         assert_eq!(not_primary(&report(Some("standby"), None)).as_deref(), Some("standby"));
         let failed = PairReport { failed: true, ..PairReport::default() };
         assert!(not_primary(&Ok(Some(failed))).is_some());
-        let well = Health { broker: "b-0".into(), failed: None, refusing: None };
+        let well = Health {
+            broker: "b-0".into(),
+            failed: None,
+            refusing: None,
+            at_risk: crate::measure::AtRisk::default(),
+        };
         let full = Health { refusing: Some("full".into()), ..well.clone() };
         assert_eq!(refuses(&waits, &Ok(well.clone())).as_deref(), Some("no standby"));
         assert_eq!(refuses(&Ok(None), &Ok(full)).as_deref(), Some("full"));

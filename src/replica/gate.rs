@@ -39,7 +39,7 @@ impl Pair {
     /// Position above which nothing is shown to consumers, if there is one.
     pub fn visible(&self) -> Option<u64> {
         let bound = self.role == Role::Primary && self.options.sync && self.options.refuse;
-        bound.then_some(self.replicated)
+        bound.then_some(self.replicated.max(self.shown))
     }
 
     /// Why nothing is stored now; `None`: it is.

@@ -9,6 +9,7 @@
 use weir_io::Driver;
 
 use super::epoch::term;
+use super::mender::Healing;
 use super::options::Role;
 use super::pair::Pair;
 use super::receiver::Phase;
@@ -56,6 +57,8 @@ pub struct Report {
     pub not_primary: Option<&'static str>,
     /// Why the pair lets nothing be stored here now.
     pub refusal: Option<&'static str>,
+    /// Damage in this node's log, and what was healed of it.
+    pub healing: Healing,
 }
 
 impl Pair {
@@ -69,6 +72,7 @@ impl Pair {
             end,
             alone_since: state.alone.map(|(position, _)| position),
             provable: self.is_provable(),
+            healing: self.mender.report(),
             ..Report::default()
         };
         let report = self.report_lease(log, report);

@@ -153,6 +153,11 @@ impl Server {
         self.config_texts = texts;
     }
 
+    /// Every configuration key and its value, as changed since.
+    pub fn config_texts(&self) -> &[(&'static str, String)] {
+        &self.config_texts
+    }
+
     /// Sets what is rung when topics or the role change. A ring that nobody has heard yet is as
     /// good as two.
     pub fn set_ring(&mut self, ring: SyncSender<()>) {

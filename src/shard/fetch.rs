@@ -145,6 +145,7 @@ impl Shard {
             .iter()
             .take_while(|(position, size)| self.record(*position, *size as usize).is_some())
             .count();
+        reply.suggest = self.suggested(plan);
         if here == plan.extents.len() {
             return Ok(Fetch::Reply(reply));
         }
@@ -174,7 +175,7 @@ impl Shard {
         plan: &PullPlan,
         damage: Damage,
     ) -> Fetch {
-        let (Some((position, _)), true) = (plan.extents.first(), self.log.serves_around()) else {
+        let (Some((position, _)), true) = (plan.extents.first(), self.goes_around(&damage)) else {
             return Fetch::Reject(Reject::new(code::SYSTEM_ERROR, damage.to_string()));
         };
         let behind = self.cold.resume(&self.log, *position);

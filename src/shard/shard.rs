@@ -176,6 +176,9 @@ impl Shard {
     pub fn tune(&mut self, tuning: Tuning, broker: BrokerOptions) {
         self.options.tuning = tuning;
         self.log.set_flush_interval(tuning.flush_interval_ms);
+        if let Some(pair) = &mut self.pair {
+            pair.set_refuse(&self.log, self.now_ns, tuning.standby_lost_refuse);
+        }
         self.broker.set_options(broker);
     }
 
@@ -233,6 +236,7 @@ impl Shard {
                     }
                     if let Some(damage) = self.cold.damage.take() {
                         self.log.note_damage(damage);
+                        self.heal(damage);
                         self.voice.say("log-damaged", &format_args!("{damage}"));
                     }
                 }

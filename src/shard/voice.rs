@@ -2,7 +2,8 @@
 //!
 //! A line begins with a stable event id that alerts can match. A flood of one id is folded: after
 //! a burst one line a second goes out, with the number of those held back; when the flood ends,
-//! what was held back is said too. Never: a secret, a payload, or a line per message.
+//! what was held back is said too. A quiet voice prints nothing and remembers the last line of each
+//! id, for a simulated operator. Never: a secret, a payload, or a line per message.
 
 use crate::base::map::Map;
 
@@ -18,6 +19,8 @@ pub struct Voice {
     quiet: bool,
     now_ns: u64,
     ids: Map<&'static str, Said>,
+    /// Of a quiet voice: the last line of each id.
+    lasts: Map<&'static str, String>,
 }
 
 /// Lines of one id.
@@ -32,9 +35,14 @@ struct Said {
 }
 
 impl Voice {
-    /// A voice whose lines name `prefix` (the broker's name). `quiet`: it only counts.
+    /// A voice whose lines name `prefix` (the broker's name). `quiet`: it prints none of them.
     pub fn new(prefix: String, quiet: bool) -> Voice {
-        Voice { prefix, quiet, now_ns: 0, ids: Map::default() }
+        Voice { prefix, quiet, now_ns: 0, ids: Map::default(), lasts: Map::default() }
+    }
+
+    /// The last line of an id that a quiet voice would have said.
+    pub fn last(&self, id: &str) -> Option<&str> {
+        self.lasts.get(id).map(String::as_str)
     }
 
     /// Sets the time that rate limits go by.
@@ -44,6 +52,9 @@ impl Voice {
 
     /// Says one line with the stable event id `id`, or holds it back.
     pub fn say(&mut self, id: &'static str, text: &std::fmt::Arguments<'_>) {
+        if self.quiet {
+            self.lasts.insert(id, text.to_string());
+        }
         match self.admit(id) {
             Some(0) => self.print(id, text),
             Some(held) => {

@@ -50,19 +50,23 @@ enum Fault {
 }
 
 /// One box.
-struct Node {
+pub(crate) struct Node {
     name: &'static str,
-    data: PathBuf,
+    /// Its data directory.
+    pub(crate) data: PathBuf,
     /// Name server and first broker port.
-    ports: (u16, u16),
-    child: Option<Child>,
+    pub(crate) ports: (u16, u16),
+    /// Its process, if it runs.
+    pub(crate) child: Option<Child>,
+    /// Settings of its own.
+    pub(crate) sets: Vec<(&'static str, String)>,
 }
 
 /// Runs the rounds.
 pub fn check(arguments: &Arguments) -> Result<String, String> {
     let binary = toolbox::broker(arguments.binary.as_deref())?;
     let folder = std::env::temp_dir().join(format!("weir-failover-{}", std::process::id()));
-    let rig = Rig { binary, folder: folder.clone() };
+    let rig = Rig { binary, folder: folder.clone(), more: &[] };
     let done = rig.rounds(arguments);
     let removed = std::fs::remove_dir_all(&folder).map_err(|error| error.to_string());
     match done {
@@ -71,9 +75,14 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
     }
 }
 
-struct Rig {
-    binary: PathBuf,
-    folder: PathBuf,
+/// Two boxes and the binary they run.
+pub(crate) struct Rig {
+    /// The broker.
+    pub(crate) binary: PathBuf,
+    /// Where data and logs are.
+    pub(crate) folder: PathBuf,
+    /// More settings of both.
+    pub(crate) more: &'static [(&'static str, &'static str)],
 }
 
 impl Rig {
@@ -118,14 +127,15 @@ impl Rig {
         ))
     }
 
-    fn node(&self, name: &'static str) -> Result<Node, String> {
+    /// A box that does not run yet.
+    pub(crate) fn node(&self, name: &'static str) -> Result<Node, String> {
         let data = self.folder.join(name);
         std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
-        Ok(Node { name, data, ports: free_ports()?, child: None })
+        Ok(Node { name, data, ports: free_ports()?, child: None, sets: Vec::new() })
     }
 
     /// Starts a box; `primary`: where its configuration finds one.
-    fn start(&self, node: &mut Node, primary: Option<u16>) -> Result<(), String> {
+    pub(crate) fn start(&self, node: &mut Node, primary: Option<u16>) -> Result<(), String> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -133,23 +143,23 @@ impl Rig {
             .map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--data").arg(&node.data);
-        let mut set = |key: &str, value: String| {
-            command.args(["--set", &format!("{key}={value}")]);
-        };
-        set("namesrvListenPort", node.ports.0.to_string());
-        set("listenPort", node.ports.1.to_string());
-        for (key, value) in [
-            ("shards", "1"),
-            ("brokerName", "pair"),
-            ("brokerRole", "SYNC_MASTER"),
-            ("slaveTimeout", "1000"),
-            ("memoryMax", "160MiB"),
-        ] {
-            set(key, value.into());
-        }
+        let mut sets: BTreeMap<&str, String> = BTreeMap::from([
+            ("namesrvListenPort", node.ports.0.to_string()),
+            ("listenPort", node.ports.1.to_string()),
+            ("shards", "1".into()),
+            ("brokerName", "pair".into()),
+            ("brokerRole", "SYNC_MASTER".into()),
+            ("slaveTimeout", "1000".into()),
+            ("memoryMax", "160MiB".into()),
+        ]);
+        sets.extend(self.more.iter().map(|(key, value)| (*key, (*value).to_owned())));
         if let Some(port) = primary {
-            set("role", "standby".into());
-            set("primary", format!("127.0.0.1:{port}"));
+            sets.insert("role", "standby".into());
+            sets.insert("primary", format!("127.0.0.1:{port}"));
+        }
+        sets.extend(node.sets.iter().cloned());
+        for (key, value) in sets {
+            command.args(["--set", &format!("{key}={value}")]);
         }
         let err = log.try_clone().map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(log).stderr(err);
@@ -157,7 +167,8 @@ impl Rig {
         Ok(())
     }
 
-    fn end(&self, node: &mut Node) {
+    /// Ends a box with SIGTERM.
+    pub(crate) fn end(&self, node: &mut Node) {
         if let Some(mut child) = node.child.take() {
             signal(&child, "TERM");
             // Its end is not what is looked at here.
@@ -166,7 +177,7 @@ impl Rig {
     }
 
     /// Runs one of weir's commands; its outputs.
-    fn weir(&self, args: &[&str]) -> (bool, String, String) {
+    pub(crate) fn weir(&self, args: &[&str]) -> (bool, String, String) {
         let out = Command::new(&self.binary).args(args).stdin(Stdio::null()).output();
         match out {
             Ok(out) => (
@@ -187,7 +198,13 @@ impl Rig {
         rows.rev().find(|row| row["role"].is_string()).unwrap_or(Value::Null)
     }
 
-    fn wait(&self, node: &Node, what: &str, holds: impl Fn(&Value) -> bool) -> Result<(), String> {
+    /// Waits until what `weir status` says of a box's pair is so.
+    pub(crate) fn wait(
+        &self,
+        node: &Node,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<(), String> {
         let until = Instant::now() + PATIENCE;
         let mut last = Value::Null;
         while Instant::now() < until {
@@ -201,7 +218,7 @@ impl Rig {
     }
 
     /// The last lines that both boxes said.
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let tail = |name: &str| {
             let text = std::fs::read_to_string(self.folder.join(format!("{name}.log")));
             let text = text.unwrap_or_default();
@@ -396,7 +413,8 @@ fn place(line: &str) -> Option<(String, u64)> {
     Some((queue.to_owned(), offset))
 }
 
-fn signal(child: &Child, name: &str) {
+/// Sends a signal.
+pub(crate) fn signal(child: &Child, name: &str) {
     // A process that is gone needs none.
     let _ = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
 }

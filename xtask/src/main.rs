@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    address, arbitration, binary, docs, failover, fill, fuzz, hugepages, interop, service, tidy,
-    toolbox, tune,
+    address, arbitration, binary, docs, failover, fill, fuzz, heal, hugepages, interop, service,
+    tidy, toolbox, tune,
 };
 
 /// weir's toolbox.
@@ -40,6 +40,8 @@ enum Command {
     Address(address::Arguments),
     /// Let etcd decide who of a pair is the primary, and break each of them
     Arbitration(arbitration::Arguments),
+    /// Damage one half of a pair, cut its tail, and get everything back
+    Heal(heal::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
     Tune,
     /// Prove the systemd units in a real systemd of its own (needs root)
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Address(arguments) => address::check(&arguments),
         Command::Arbitration(arguments) => arbitration::check(&arguments),
         Command::Failover(arguments) => failover::check(&arguments),
+        Command::Heal(arguments) => heal::check(&arguments),
         Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Service(arguments) => service::check(&arguments),

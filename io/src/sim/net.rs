@@ -121,7 +121,10 @@ pub(crate) struct Net {
     ends: BTreeMap<u64, End>,
     ports: BTreeMap<u16, Port>,
     last_port: u16,
+    /// From which machine to which nothing gets through.
     walls: BTreeSet<(usize, usize)>,
+    /// What every packet between machines takes more.
+    lag_ns: u64,
 }
 
 /// How an outside end stands.
@@ -262,15 +265,16 @@ impl State {
     pub(crate) fn connect(&mut self, owner: Owner, addr: SocketAddr, token: Token) -> u64 {
         let end = self.serial();
         self.net.ends.insert(end, End::new(owner, addr, token));
-        let delay = delay_ns(&mut self.random.net);
+        let lag_ns = if owner == Owner::Outside { 0 } else { self.net.lag_ns };
+        let delay = delay_ns(&mut self.random.net) + lag_ns;
         self.schedule(delay, Action::Connect(end));
         end
     }
 
-    fn walled(&self, one: Owner, other: Owner) -> bool {
-        let (Owner::Core(one), Owner::Core(other)) = (one, other) else { return false };
-        let (one, other) = (self.cores[one].host, self.cores[other].host);
-        self.net.walls.contains(&(one.min(other), one.max(other)))
+    /// Whether packets from one end's machine to the other's do not get through.
+    fn walled(&self, from: Owner, to: Owner) -> bool {
+        let (Owner::Core(from), Owner::Core(to)) = (from, to) else { return false };
+        self.net.walls.contains(&(self.cores[from].host, self.cores[to].host))
     }
 
     /// A connection attempt reaches the listener, or nobody.
@@ -279,7 +283,10 @@ impl State {
         let (owner, port, token) = (end.owner, end.peer_addr.port(), end.connect_token);
         let there = self.net.ports.get(&port).filter(|port| port.held_until_ns.is_none());
         let there = there.map(|port| (port.core, port.accepting));
-        let walled = there.is_some_and(|(core, _)| self.walled(owner, Owner::Core(core)));
+        // A handshake needs both directions.
+        let walled = there.is_some_and(|(core, _)| {
+            self.walled(owner, Owner::Core(core)) || self.walled(Owner::Core(core), owner)
+        });
         let Some((core, accepting)) = there.filter(|_| !walled) else {
             let error = Errno(if walled { libc::ETIMEDOUT } else { libc::ECONNREFUSED });
             self.connect_failed(

@@ -88,6 +88,8 @@ pub(crate) struct Host {
     pub boot_ns: u64,
     /// Its wall clock is the world's plus this.
     pub wall_offset_ms: i64,
+    /// Its processes are stopped.
+    pub frozen: bool,
 }
 
 /// The streams of randomness, one per concern.
@@ -166,7 +168,7 @@ impl State {
         disk.faults = self.options.faults.clone();
         let boot_ns = self.random.schedule.range(1_000_000_000..1 << 40);
         let staging = BTreeMap::new();
-        self.hosts.push(Host { disk, staging, boot_ns, wall_offset_ms: 0 });
+        self.hosts.push(Host { disk, staging, boot_ns, wall_offset_ms: 0, frozen: false });
         self.hosts.len() - 1
     }
 
@@ -304,6 +306,11 @@ impl State {
         (0..self.cores.len()).filter(|core| self.cores[*core].alive)
     }
 
+    /// Those of them that are not stopped.
+    fn running_cores(&self) -> impl Iterator<Item = usize> {
+        self.live_cores().filter(|core| !self.hosts[self.cores[*core].host].frozen)
+    }
+
     /// Puts something on the agenda, `delay_ns` from now.
     pub(crate) fn schedule(&mut self, delay_ns: u64, action: Action) {
         self.schedule_at(self.now_ns.saturating_add(delay_ns), action);
@@ -421,8 +428,8 @@ impl State {
     /// drivers. `false`: nothing will ever happen.
     pub(crate) fn advance(&mut self) -> bool {
         let turn_ns = self.random.schedule.range(200..2000);
-        let pending = self.live_cores().any(|core| self.has_events(core));
-        let deadlines = self.live_cores().map(|core| self.cores[core].deadline_ns);
+        let pending = self.running_cores().any(|core| self.has_events(core));
+        let deadlines = self.running_cores().map(|core| self.cores[core].deadline_ns);
         let next = deadlines.chain(self.next_due_ns()).min().filter(|due| *due != u64::MAX);
         let target = if pending { None } else { next };
         self.advance_to((self.now_ns + turn_ns).max(target.unwrap_or(0)));

@@ -170,12 +170,30 @@ impl World {
 
     /// Cuts this machine off from another one; packets wait until [`World::heal`].
     pub fn partition(&self, other: &World) {
-        self.with(|state| state.set_wall(self.host, other.host, true));
+        self.mute(other);
+        other.mute(self);
     }
 
-    /// Ends a partition.
+    /// What this machine sends to another one does not get there; packets wait until
+    /// [`World::heal`]. Its own ears are open, but no new connection comes about.
+    pub fn mute(&self, other: &World) {
+        self.with(|state| state.set_wall(self.host, other.host));
+    }
+
+    /// Ends [`World::partition`] and [`World::mute`].
     pub fn heal(&self, other: &World) {
-        self.with(|state| state.set_wall(self.host, other.host, false));
+        self.with(|state| state.clear_walls(self.host, other.host));
+    }
+
+    /// Every packet between machines that is sent from now on takes so much longer.
+    pub fn lag(&self, ns: u64) {
+        self.with(|state| state.set_lag(ns));
+    }
+
+    /// This machine's processes stop where they are (SIGSTOP), or go on: time passes without
+    /// them. Their drivers are not to be called meanwhile.
+    pub fn freeze(&self, frozen: bool) {
+        self.with(|state| state.hosts[self.host].frozen = frozen);
     }
 
     /// A directory that was there before the world began (durable, with its parents).

@@ -38,6 +38,8 @@ pub(super) struct Controller {
     names: Names,
     controllers: Vec<String>,
     leader: Option<String>,
+    /// It has committed something since it was found: what it says is not older than that.
+    is_proven: bool,
     links: Links,
     timeout_ms: u64,
     /// Epoch and life of the machine in which this box was the master last.
@@ -69,6 +71,7 @@ impl Controller {
             names,
             controllers: controllers.to_vec(),
             leader: None,
+            is_proven: false,
             links: Links::default(),
             timeout_ms,
             mastered: Mastered::read(file),
@@ -108,6 +111,7 @@ impl Controller {
             match asked.map(|answer| answer.fields.get("controllerLeaderAddress").cloned()) {
                 Ok(Some(leader)) if !leader.is_empty() => {
                     self.leader = Some(leader.clone());
+                    self.is_proven = false;
                     return Ok(leader);
                 }
                 Ok(_) => why = Fault::new(&format!("{addr} knows no leader")),
@@ -224,13 +228,21 @@ impl Controller {
         let fields = [("brokerName", self.names.broker.clone())];
         let answer = self.ask(request::CONTROLLER_GET_REPLICA_INFO, &fields, &[])?;
         if answer.code != response::SUCCESS {
+            // It may have lost what it knew: this box registers again.
+            self.number = None;
+            self.known.clear();
+            self.epochs = (0, 0);
             return Err(refused("asking for the replicas", &answer));
         }
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let numbers = body["syncStateSet"].as_array().into_iter().flatten();
         let set: Vec<u64> = numbers.filter_map(Value::as_u64).collect();
         let epoch = answer.number("masterEpoch").unwrap_or(0);
-        self.epochs = (epoch, body["syncStateSetEpoch"].as_u64().unwrap_or(0));
+        let epochs = (epoch, body["syncStateSetEpoch"].as_u64().unwrap_or(0));
+        if epochs < self.epochs {
+            return Err(Fault::new("its leader is behind what it said before"));
+        }
+        self.epochs = epochs;
         Ok((answer.number("masterBrokerId").filter(|number| *number > 0), set))
     }
 
@@ -263,6 +275,11 @@ impl Arbiter for Controller {
             Some(number) => number,
             None => self.register(own)?,
         };
+        // A leader answers from what it has applied, which right after its election may lack the
+        // last changes, until something new is committed.
+        if !self.is_proven {
+            self.is_proven = self.is_number_of(number, &own.id)?;
+        }
         if let Some(peer) = &own.peer {
             self.learn(peer)?;
         }

@@ -242,7 +242,8 @@ impl Rounds {
         let gaps: Vec<String> = Fault::ALL.iter().filter_map(longest).collect();
         format!(
             "arbitration: {rounds} rounds, {} takeovers, {} messages acknowledged, 0 lost, both \
-             boxes writable 0 times, {} under way when stopped; longest without a writable primary, lease {} s: {}",
+             boxes writable 0 times, {} under way when stopped; longest without a writable \
+             primary, lease {} s: {}",
             self.takeovers,
             self.acknowledged.len(),
             self.under_way,

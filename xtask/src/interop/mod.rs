@@ -8,6 +8,7 @@ mod broker;
 mod client;
 mod install;
 mod kill;
+mod load;
 mod process;
 mod registration;
 mod remarks;
@@ -17,6 +18,7 @@ mod session;
 mod table;
 
 pub(crate) use install::name_server as name_server_jars;
+pub(crate) use load::{Load, here};
 pub use registration::{RegistrationArguments, registration};
 pub use remarks::{RemarksArguments, remarks};
 pub use report::{Arguments, run};

@@ -80,8 +80,9 @@ impl State {
 
     fn put_on_wire(&mut self, to: u64, packet: Packet) {
         let delay = delay_ns(&mut self.random.net);
-        let due_ns = self.now_ns + delay;
+        let lag_ns = self.net.lag_ns;
         let Some(end) = self.net.ends.get_mut(&to) else { return };
+        let due_ns = self.now_ns + delay + if end.owner == Owner::Outside { 0 } else { lag_ns };
         if let Packet::Bytes(bytes) = &packet {
             end.window_used += bytes.len();
         }
@@ -96,7 +97,7 @@ impl State {
         let Some(end) = self.net.ends.get(&id) else { return };
         let (owner, peer) = (end.owner, end.peer);
         let peer_owner = peer.and_then(|peer| self.net.ends.get(&peer)).map(|peer| peer.owner);
-        let walled = peer_owner.is_some_and(|other| self.walled(owner, other));
+        let walled = peer_owner.is_some_and(|other| self.walled(other, owner));
         let Some(end) = self.net.ends.get_mut(&id) else { return };
         if walled {
             end.stalled += 1;
@@ -292,14 +293,20 @@ impl State {
         }
     }
 
-    /// Puts a wall between two machines, or takes it away; packets wait behind it.
-    pub(crate) fn set_wall(&mut self, one: usize, other: usize, up: bool) {
-        let pair = (one.min(other), one.max(other));
-        if up {
-            self.net.walls.insert(pair);
-            return;
-        }
-        self.net.walls.remove(&pair);
+    /// What every packet between machines takes from now on, besides its own delay.
+    pub(crate) fn set_lag(&mut self, ns: u64) {
+        self.net.lag_ns = ns;
+    }
+
+    /// Puts a wall before what one machine sends to another; packets wait behind it.
+    pub(crate) fn set_wall(&mut self, from: usize, to: usize) {
+        self.net.walls.insert((from, to));
+    }
+
+    /// Takes the walls between two machines away; what waited arrives.
+    pub(crate) fn clear_walls(&mut self, one: usize, other: usize) {
+        self.net.walls.remove(&(one, other));
+        self.net.walls.remove(&(other, one));
         let stalled: Vec<(u64, usize)> = self
             .net
             .ends
