@@ -114,6 +114,11 @@ impl Pair {
         format!("127.0.0.1:{}", self.nodes[at].ports[0])
     }
 
+    /// Port of a box's broker.
+    pub(super) fn port(&self, at: usize) -> u16 {
+        self.nodes[at].ports[1]
+    }
+
     /// Which box says that it is the primary; none, or one.
     pub(super) fn primary(&self) -> Result<Option<usize>, String> {
         let is = |at: &usize| self.get(*at, "/primary").is_some_and(|(code, _)| code == 200);

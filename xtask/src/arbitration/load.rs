@@ -10,14 +10,25 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What was acknowledged, and when that was read.
-pub(super) type Acknowledged = Vec<(String, Instant)>;
+/// One acknowledgement.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// What was sent.
+    pub(super) body: String,
+    /// When it was read.
+    pub(super) at: Instant,
+    /// Port of the broker that stored it: a name server may name either box.
+    pub(super) port: u16,
+}
+
+/// What was acknowledged.
+pub(super) type Acknowledged = Vec<Seen>;
 
 /// One message after the other to one box, until it is ended.
 pub(super) struct Producer {
     child: Child,
     feeder: JoinHandle<Vec<String>>,
-    reader: JoinHandle<Vec<Instant>>,
+    reader: JoinHandle<Vec<(Instant, u16)>>,
 }
 
 impl Producer {
@@ -48,7 +59,7 @@ impl Producer {
         });
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
-            lines.take_while(|line| is_stored(line)).map(|_| Instant::now()).collect()
+            lines.map_while(|line| Some((Instant::now(), stored_at(&line)?))).collect()
         });
         Ok(Producer { child, feeder, reader })
     }
@@ -59,23 +70,19 @@ impl Producer {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let times = self.reader.join().unwrap_or_default();
-        self.feeder.join().unwrap_or_default().into_iter().zip(times).collect()
+        let bodies = self.feeder.join().unwrap_or_default().into_iter();
+        bodies.zip(times).map(|(body, (at, port))| Seen { body, at, port }).collect()
     }
 }
 
 /// Sends one message; when it was acknowledged.
-pub(super) fn probe(
-    binary: &Path,
-    topic: &str,
-    name_server: &str,
-    body: &str,
-) -> Option<(String, Instant)> {
+pub(super) fn probe(binary: &Path, topic: &str, name_server: &str, body: &str) -> Option<Seen> {
     let mut command = Command::new(binary);
     command.args(["produce", topic, "--body", body, "--namesrv", name_server]);
     command.args(["--timeout-ms", "1000"]).stdin(Stdio::null());
     let out = command.output().ok()?;
-    let stored = String::from_utf8_lossy(&out.stdout).lines().any(is_stored);
-    stored.then(|| (body.to_owned(), Instant::now()))
+    let port = String::from_utf8_lossy(&out.stdout).lines().find_map(stored_at)?;
+    Some(Seen { body: body.to_owned(), at: Instant::now(), port })
 }
 
 /// Every body in the topic.
@@ -100,8 +107,11 @@ pub(super) fn read_all(
     }
 }
 
-fn is_stored(line: &str) -> bool {
-    ["SEND_OK", "SLAVE_NOT_AVAILABLE"].iter().any(|word| line.starts_with(word))
+/// Port of the broker that stored a message, from its id: address, port, position in hex.
+fn stored_at(line: &str) -> Option<u16> {
+    let is_stored = ["SEND_OK", "SLAVE_NOT_AVAILABLE"].iter().any(|word| line.starts_with(word));
+    let id = line.split_whitespace().last().filter(|_| is_stored)?;
+    u16::from_str_radix(id.get(12..16)?, 16).ok()
 }
 
 fn body(line: &str) -> Option<&str> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::boxes::Pair;
-use super::load::{Acknowledged, Producer, probe, read_all};
+use super::load::{Acknowledged, Producer, Seen, probe, read_all};
 use super::majority::Majority;
 use super::rig::By;
 
@@ -83,7 +83,7 @@ impl Rounds {
         std::thread::sleep(Duration::from_millis(run_ms));
         let began = Instant::now();
         self.fail(fault, old, number);
-        let (new, mut seen) = self.first_acknowledged(fault, old, number)?;
+        let (new, seen) = self.first_acknowledged(fault, old, number)?;
         if fault == Fault::Member {
             std::thread::sleep(ELECTION);
         }
@@ -91,10 +91,11 @@ impl Rounds {
         self.heal(fault, old, number)?;
         let late = self.late(old, new, number);
         let mut from_old: Acknowledged = Vec::new();
-        let mut both = late.len();
+        let port = self.pair.port(old);
+        let mut both = late.iter().filter(|seen| seen.port == port).count();
         for producer in producers {
             let own = producer.end();
-            let after = own.iter().filter(|(_, at)| *at > seen.1).count();
+            let after = own.iter().filter(|one| one.at > seen.at && one.port == port).count();
             // A process that is stopped between the look at its lease and the send goes on with
             // the send: one for each producer, which waits for one. It must not be lost, either.
             let under_way = usize::from(fault == Fault::Stop && after == 1);
@@ -114,11 +115,11 @@ impl Rounds {
         }
         let gap = match fault {
             Fault::Member => longest_pause(&from_old, began, looked),
-            _ => seen.1.saturating_duration_since(began),
+            _ => seen.at.saturating_duration_since(began),
         };
         self.gaps.push((fault, gap));
-        self.acknowledged.extend(from_old.into_iter().map(|(body, _)| body));
-        self.acknowledged.insert(std::mem::take(&mut seen.0));
+        self.acknowledged.extend(from_old.into_iter().map(|seen| seen.body));
+        self.acknowledged.insert(seen.body);
         self.pair.settled()?;
         self.count_lost()
     }
@@ -147,7 +148,7 @@ impl Rounds {
         fault: Fault,
         old: usize,
         number: u64,
-    ) -> Result<(usize, (String, Instant)), String> {
+    ) -> Result<(usize, Seen), String> {
         if fault == Fault::Both {
             self.pair.boot(old)?;
             self.pair.boot(1 - old)?;
@@ -162,8 +163,9 @@ impl Rounds {
             for at in &order {
                 let (body, server) =
                     (format!("r{number}-new-{n}-{at}"), self.pair.name_server(*at));
-                if let Some(seen) = probe(&self.pair.binary, TOPIC, &server, &body) {
-                    return Ok((*at, seen));
+                let Some(seen) = probe(&self.pair.binary, TOPIC, &server, &body) else { continue };
+                if let Some(by) = order.iter().find(|by| self.pair.port(**by) == seen.port) {
+                    return Ok((*by, seen));
                 }
             }
             if Instant::now() >= until {
@@ -209,7 +211,7 @@ impl Rounds {
     fn check_silence(&self, from_old: &Acknowledged, began: Instant) -> Result<(), String> {
         let stops = self.lease - Duration::from_millis(100);
         let (from, to) = (began + stops, began + self.lease + Duration::from_secs(1));
-        let meanwhile = from_old.iter().filter(|(_, at)| *at > from && *at < to).count();
+        let meanwhile = from_old.iter().filter(|seen| seen.at > from && seen.at < to).count();
         match meanwhile {
             0 => Ok(()),
             count => Err(format!("{count} were acknowledged without a lease")),
@@ -255,7 +257,7 @@ impl Rounds {
 
 /// The longest time without an acknowledgement between two moments.
 fn longest_pause(seen: &Acknowledged, from: Instant, to: Instant) -> Duration {
-    let mut times: Vec<Instant> = seen.iter().map(|(_, at)| *at).collect();
+    let mut times: Vec<Instant> = seen.iter().map(|seen| seen.at).collect();
     times.retain(|at| (from..to).contains(at));
     times.extend([from, to]);
     times.sort_unstable();
