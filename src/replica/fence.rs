@@ -27,8 +27,8 @@ pub(super) enum Handing {
     No,
     /// Nothing is stored any more, since then (nanoseconds); the standby gets the rest.
     Draining(u64),
-    /// This node is a standby, durably; the word is on its way.
-    Told,
+    /// This node is a standby, durably, since then (nanoseconds); the word is on its way.
+    Told(u64),
 }
 
 /// A primary that meets another.
@@ -171,10 +171,12 @@ impl Pair {
                     self.notes.say("replica-stays", text);
                 }
             }
-            Handing::Told => {
-                if self.sender.as_ref().is_none_or(|sender| sender.link.is_drained()) {
-                    self.restart = true;
-                }
+            // The other half closes when it has heard. To close before it, with words of it unread,
+            // would reset the connection, and the word that is on its way would be lost with it.
+            Handing::Told(since_ns) => {
+                let late_ns = self.options.slave_timeout_ms * 1_000_000;
+                let late = driver.now_ns().saturating_sub(since_ns) > late_ns;
+                self.restart |= late || self.sender.is_none();
             }
         }
     }
@@ -193,7 +195,7 @@ impl Pair {
             sender.link.put(Kind::HandOver, epoch, end, &[]);
             sender.link.flush(driver);
         }
-        self.handing = Handing::Told;
+        self.handing = Handing::Told(driver.now_ns());
         self.notes.say("replica-handed", format!("the standby is the primary from {end} on"));
     }
 
