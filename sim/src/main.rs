@@ -73,6 +73,9 @@ struct Schedules {
     /// Another canary: a node is not told that its machine booted.
     #[arg(long)]
     ignore_boot: bool,
+    /// Another canary: a client takes FLUSH_SLAVE_TIMEOUT for success.
+    #[arg(long)]
+    ignore_standby: bool,
 }
 
 /// A scenario with what it needs.
@@ -129,10 +132,11 @@ fn main() -> ExitCode {
             play(name, &rounds, wanted, |seed| run(seed, kind, ways).map(|outcome| outcome.tally))
         }
         Play::Pair(schedules) => {
-            let Schedules { rounds, ignore_boot } = schedules;
+            let Schedules { rounds, ignore_boot, ignore_standby } = schedules;
             let (ignore_sync, tell) = (rounds.ignore_sync, rounds.tell);
-            let ways = failover::Ways { ignore_sync, ignore_boot, tell };
-            play("failover", &rounds, ignore_sync || ignore_boot, |seed| {
+            let ways = failover::Ways { ignore_sync, ignore_boot, ignore_standby, tell };
+            let wanted = ignore_sync || ignore_boot || ignore_standby;
+            play("failover", &rounds, wanted, |seed| {
                 failover::run(seed, ways).map(|outcome| outcome.tally)
             })
         }

@@ -86,7 +86,8 @@ fn wait(round: &mut Round, holds: impl Fn(&Round) -> bool) -> Result<bool, Broke
 fn hopeless(round: &Round, what: &str) -> Broken {
     let mut text = what.to_owned();
     for who in 0..2 {
-        text += &format!("\n  box {who}: {:?}", round.halves[who].last);
+        let last = &round.halves[who].last;
+        text += &format!("\n  box {who}: {last:?}, refused: {:?}", round.refused[who]);
         for id in ["replica-refused", "replica-unasked", "replica-state-failed", "replica-stuck"] {
             if let Some(said) = said(round, who, id) {
                 text += &format!("\n    {id}: {said}");
@@ -137,6 +138,7 @@ fn help_standby(round: &mut Round, primary: usize) -> Result<(), Broken> {
         round.live(100 * MS)
     } else if says("empty data directory") || says("promote the standby") {
         round.tally.wiped += 1;
+        round.tell(standby, &hopeless(round, "is wiped"));
         wipe(round, standby)
     } else {
         Err(hopeless(round, "the standby does not follow, and nobody says why"))

@@ -66,7 +66,7 @@ impl Plan {
             mode,
             ack_durable: random.range(0..3) == 0,
             sync_flush: random.range(0..3) == 0,
-            acts: random.range(4..16) as u32,
+            acts: random.range(6..30) as u32,
             body_bytes: if large { 10..40_000 } else { 10..1500 },
             burst: if large { 2 } else { random.skewed(1..12) },
             slave_timeout_ms: random.range(200..1500),

@@ -6,7 +6,7 @@
 
 use weir::broker::{GroupConfig, Meta};
 use weir::replica::Role;
-use weir::shard::Answer;
+use weir::shard::{Answer, Lack, Taken};
 use weir_io::sim::{Death, Faults, Random, World, WorldOptions};
 
 use super::half::Half;
@@ -42,6 +42,8 @@ pub struct Ways {
     /// A canary: the node is not told that its machine booted, so that it takes what it only
     /// received for kept.
     pub ignore_boot: bool,
+    /// A canary: a client that takes "the standby did not confirm in time" for success.
+    pub ignore_standby: bool,
     /// Every call and event goes to standard error.
     pub tell: bool,
 }
@@ -92,6 +94,8 @@ pub(super) struct Round {
     pub paired: Option<(usize, u64)>,
     /// Highest term that anybody was seen in.
     pub term: u64,
+    /// The last refusal of each box.
+    pub refused: [Option<(i32, String)>; 2],
     sent: i32,
     open: Vec<(usize, i32)>,
     next: [i64; 2],
@@ -139,11 +143,20 @@ impl Round {
             load: true,
             paired: None,
             term: 0,
+            refused: [None, None],
             sent: 0,
             open: Vec::new(),
             next: [0; 2],
             commits: Vec::new(),
         })
+    }
+
+    /// Tells what is done, in the midst of what `--tell` shows.
+    pub(super) fn tell(&self, who: usize, what: &str) {
+        if self.ways.tell {
+            let last = &self.halves[who].last;
+            eprintln!("{:>12} act: box {who} {what}; it was {last:?}", self.now_ns());
+        }
     }
 
     /// Now, nanoseconds of the world.
@@ -185,12 +198,14 @@ impl Round {
                 self.reopen(who)?;
             }
         }
+        self.bury();
         self.look_at_pair();
         if self.halves.iter().any(|half| half.node.is_some()) {
             self.halves[0].world.advance();
         } else {
             self.halves[0].world.advance_by(1_000_000);
         }
+        self.bury();
         Ok(())
     }
 
@@ -219,6 +234,7 @@ impl Round {
         }
         let Some(node) = &self.halves[who].node else { return Ok(()) };
         let report = node.report();
+        self.tell(who, &format!("opened as {report:?}"));
         self.witness.opened_at(who, report.end);
         if report.role == Role::Standby {
             return Ok(());
@@ -236,6 +252,7 @@ impl Round {
 
     /// A box whose process died: what was on its way is not known.
     pub(super) fn died(&mut self, who: usize, death: Death) {
+        self.tell(who, &format!("dies: {death:?}"));
         self.tally.deaths += 1;
         self.forget_open(who);
         let half = &mut self.halves[who];
@@ -254,6 +271,15 @@ impl Round {
                 && let Some(replica) = &mut self.halves[who].options.replica
             {
                 replica.boot += 1;
+            }
+        }
+    }
+
+    /// Notes who died in somebody else's step.
+    pub(super) fn bury(&mut self) {
+        for who in 0..2 {
+            if self.halves[who].node.is_some() && self.halves[who].world.is_dead() {
+                self.died_as_armed(who);
             }
         }
     }
@@ -288,14 +314,18 @@ impl Round {
     /// Sends some messages to a box, whatever it is.
     fn offer(&mut self, who: usize) {
         let Some(node) = self.halves[who].node.as_mut().filter(|_| self.load) else { return };
-        for _ in 0..self.random.range(0..self.plan.burst + 1) {
+        let some = self.random.range(0..4) == 0;
+        for _ in 0..if some { self.random.range(0..self.plan.burst + 1) } else { 0 } {
             if self.open.iter().filter(|(of, _)| *of == who).count() >= OPEN_MAX {
                 return;
             }
             let len = self.random.skewed(self.plan.body_bytes.clone()) as usize;
             let body = format!("{:08}{}", self.sent, "x".repeat(len));
-            if node.offer(self.sent, body.as_bytes()).is_ok() {
-                self.open.push((who, self.sent));
+            match node.offer(self.sent, body.as_bytes()) {
+                Ok(Taken::Waiting) => self.open.push((who, self.sent)),
+                // It would be tried again.
+                Ok(Taken::Full) => {}
+                Err(refused) => self.refused[who] = Some(refused),
             }
             self.sent += 1;
         }
@@ -309,7 +339,13 @@ impl Round {
         let answers = node.answers();
         for (id, answer) in answers {
             self.open.retain(|open| *open != (who, id));
-            if let Answer::Sent { queue_id, queue_offset, position, len, .. } = answer {
+            let trusting = self.ways.ignore_standby;
+            if let Answer::Sent { queue_id, queue_offset, position, len, .. }
+            | Answer::Less {
+                lack: Lack::Standby, queue_id, queue_offset, position, len, ..
+            } = answer
+                && (trusting || matches!(answer, Answer::Sent { .. }))
+            {
                 let what = What::Message { id, queue: queue_id, offset: queue_offset };
                 let kept = self.kept(what, position + u64::from(len), who);
                 self.witness.acknowledged(position, kept)?;

@@ -72,7 +72,9 @@ pub(super) fn run(round: &mut Round) -> Result<(), Broken> {
 fn act(round: &mut Round) -> Result<(), Broken> {
     let who = round.random.range(0..2) as usize;
     let (here, there) = (round.halves[who].world.clone(), round.halves[1 - who].world.clone());
-    match round.random.range(0..24) {
+    let act = round.random.range(0..24);
+    round.tell(who, &format!("act {act}"));
+    match act {
         0..4 => die(round, who, Death::Kill),
         4..7 => die(round, who, Death::PowerCut),
         7..9 => {
@@ -195,6 +197,7 @@ pub(super) fn take_over(
         return Ok(false);
     }
     round.tally.promotions += 1;
+    round.tell(who, &format!("is promoted at {end}, paired {:?}: {done:?}", round.paired));
     if round.plan.mode == Mode::Async {
         let missing = round.witness.given_up(end);
         let told = lag.filter(|_| !round.halves[who].shaken);
@@ -210,6 +213,7 @@ fn switchover(round: &mut Round, who: usize) {
     let Some(node) = half.node.as_mut().filter(|_| half.frozen_until_ns.is_none()) else { return };
     if node.shard.switchover(&mut node.driver).is_ok() {
         round.tally.switchovers += 1;
+        round.tell(who, "hands over");
     }
 }
 
