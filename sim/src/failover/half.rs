@@ -3,7 +3,7 @@
 //! It starts, dies, stops and goes on when it is told to; what that means for promises is not its
 //! business. Never: a start that looks away from what a log refuses.
 
-use weir::replica::{Report, Role};
+use weir::replica::{Report, Role, State, state_path};
 use weir::shard::{OpenFault, ShardOptions};
 use weir_io::sim::{Faults, World};
 
@@ -57,20 +57,23 @@ impl Half {
         if let Some(replica) = &mut self.options.replica {
             replica.seed[8..16].copy_from_slice(&self.starts.to_le_bytes());
         }
+        let deaths = self.world.deaths();
         let opened = Node::try_open(&self.world, self.options.clone());
-        self.opened(opened)
+        self.opened(opened, deaths)
     }
 
     /// Opens the shard anew in the same process, because its role or its log's end changed.
     pub(super) fn reopen(&mut self) -> Result<bool, Broken> {
         let Some(node) = self.node.take() else { return Ok(false) };
+        let deaths = self.world.deaths();
         let opened = node.try_reopen();
-        self.opened(opened)
+        self.opened(opened, deaths)
     }
 
-    fn opened(&mut self, opened: Result<Node, OpenFault>) -> Result<bool, Broken> {
+    /// `deaths`: how many there were before.
+    fn opened(&mut self, opened: Result<Node, OpenFault>, deaths: u64) -> Result<bool, Broken> {
         match opened {
-            _ if self.world.is_dead() => Ok(false),
+            _ if self.world.deaths() > deaths => Ok(false),
             Ok(mut node) => {
                 node.nap_ns = 10_000_000;
                 self.last = node.report();
@@ -80,6 +83,15 @@ impl Half {
             Err(_) if self.failing => Ok(false),
             Err(fault) => Err(format!("a start was refused: {fault}")),
         }
+    }
+
+    /// Where what it found of its log ends, before what it wrote itself since its start.
+    pub(super) fn found_end(&self) -> u64 {
+        let path = state_path(&self.options.dir);
+        let state = self.world.peek(&path, 0, 8192).ok().and_then(|page| State::of_file(&page));
+        let began = state.and_then(|state| state.epochs.entries().last().map(|entry| entry.start));
+        let end = self.last.end;
+        if self.last.role == Role::Primary { began.map_or(end, |began| began.min(end)) } else { end }
     }
 
     /// Its process is gone.

@@ -16,6 +16,17 @@ const MS: u64 = 1_000_000;
 const PATIENCE_NS: u64 = 15_000 * MS;
 /// Acts of the operator until it counts as hopeless.
 const ACTS_MAX: u32 = 6;
+/// Lines that tell how it came about.
+const LINES: [&str; 8] = [
+    "replica-refused",
+    "replica-unasked",
+    "replica-state-failed",
+    "replica-stuck",
+    "replica-disconnected",
+    "replica-handed",
+    "replica-stays",
+    "replica-lost",
+];
 /// Messages that the pair must take at the end.
 const LAST: usize = 20;
 
@@ -88,7 +99,7 @@ fn hopeless(round: &Round, what: &str) -> Broken {
     for who in 0..2 {
         let last = &round.halves[who].last;
         text += &format!("\n  box {who}: {last:?}, refused: {:?}", round.refused[who]);
-        for id in ["replica-refused", "replica-unasked", "replica-state-failed", "replica-stuck"] {
+        for id in LINES {
             if let Some(said) = said(round, who, id) {
                 text += &format!("\n    {id}: {said}");
             }

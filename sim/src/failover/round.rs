@@ -226,7 +226,7 @@ impl Round {
 
     fn opened(&mut self, who: usize, well: bool) -> Result<(), Broken> {
         if !well {
-            if self.halves[who].world.is_dead() {
+            if !self.halves[who].failing || self.armed.is_some_and(|(armed, _)| armed == who) {
                 self.died_as_armed(who);
             }
             self.halves[who].gone();
@@ -235,7 +235,7 @@ impl Round {
         let Some(node) = &self.halves[who].node else { return Ok(()) };
         let report = node.report();
         self.tell(who, &format!("opened as {report:?}"));
-        self.witness.opened_at(who, report.end);
+        self.witness.opened_at(who, self.halves[who].found_end());
         if report.role == Role::Standby {
             return Ok(());
         }

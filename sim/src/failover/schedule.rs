@@ -139,7 +139,8 @@ pub(super) fn start(round: &mut Round, who: usize) -> Result<(), Broken> {
     if half.node.is_some() {
         return Ok(());
     }
-    let replaced = half.last.role == Role::Primary && other.last.epoch > half.last.epoch;
+    let theirs = other.node.as_ref().map_or(other.last.epoch, |node| node.report().epoch);
+    let replaced = half.last.role == Role::Primary && theirs > half.last.epoch;
     if round.plan.mode == Mode::Refuse || !replaced {
         return round.start(who);
     }
@@ -196,6 +197,7 @@ pub(super) fn take_over(
     if half.world.is_dead() || done.is_err() {
         return Ok(false);
     }
+    half.last = node.report();
     round.tally.promotions += 1;
     round.tell(who, &format!("is promoted at {end}, paired {:?}: {done:?}", round.paired));
     if round.plan.mode == Mode::Async {

@@ -41,6 +41,8 @@ pub(super) struct Kept {
     pub by: usize,
     /// Boxes whose device was promised to have it.
     pub on_device: [bool; 2],
+    /// The other box has no part in it.
+    alone: bool,
     /// Boxes that lost their memory since.
     shaken: [bool; 2],
 }
@@ -48,13 +50,11 @@ pub(super) struct Kept {
 impl Kept {
     /// A promise given now. `alone`: the other box has no part in it.
     pub(super) fn new(what: What, end: u64, by: usize, on_device: [bool; 2], alone: bool) -> Kept {
-        let mut shaken = [false; 2];
-        shaken[1 - by] = alone;
-        Kept { what, end, by, on_device, shaken }
+        Kept { what, end, by, on_device, alone, shaken: [false; 2] }
     }
 
     fn is_excused(&self) -> bool {
-        self.shaken == [true; 2]
+        self.shaken[self.by] && (self.alone || self.shaken[1 - self.by])
     }
 }
 
@@ -74,7 +74,7 @@ impl Witness {
     /// A message was acknowledged at `position`.
     pub(super) fn acknowledged(&mut self, position: u64, kept: Kept) -> Result<(), Broken> {
         match self.messages.get(&position) {
-            Some(other) if !other.is_excused() => {
+            Some(other) if !other.is_excused() && other.what != kept.what => {
                 Err(format!("position {position} was acknowledged twice: {other:?} and {kept:?}"))
             }
             _ => {
@@ -94,9 +94,12 @@ impl Witness {
         self.safe[who] = durable;
     }
 
-    /// The log of `who` was opened and ends at `end`.
+    /// The log of `who` was opened and ends at `end`: what it lost was its own alone, or not.
     pub(super) fn opened_at(&mut self, who: usize, end: u64) {
         self.safe[who] = self.safe[who].min(end);
+        let gone = |kept: &Kept| kept.alone && kept.is_excused() && kept.end > end;
+        self.messages.retain(|_, kept| kept.by != who || !gone(kept));
+        self.offsets.retain(|kept| kept.by != who || !gone(kept));
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Kept> {
