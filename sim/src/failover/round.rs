@@ -94,6 +94,8 @@ pub(super) struct Round {
     pub paired: Option<(usize, u64)>,
     /// Highest term that anybody was seen in.
     pub term: u64,
+    /// Terms up to this one began with all that was committed.
+    checked: u64,
     /// The last refusal of each box.
     pub refused: [Option<(i32, String)>; 2],
     sent: i32,
@@ -143,6 +145,7 @@ impl Round {
             load: true,
             paired: None,
             term: 0,
+            checked: 0,
             refused: [None, None],
             sent: 0,
             open: Vec::new(),
@@ -240,8 +243,9 @@ impl Round {
             return Ok(());
         }
         self.paired = self.paired.filter(|(primary, _)| *primary != who);
-        if report.epoch > self.term {
+        if report.epoch > self.checked {
             // It took over: nothing that was committed may be behind.
+            self.checked = report.epoch;
             let offsets = &node.shard.broker.offsets;
             let stands = |queue: i32| offsets.get(GROUP, TOPIC, queue as u32);
             self.witness.look_at_offsets(stands)?;
@@ -370,7 +374,7 @@ impl Round {
 
     /// The group reads on, and commits now and then.
     fn consume(&mut self, who: usize) -> Result<(), Broken> {
-        if self.random.range(0..4) > 0 {
+        if !self.load || self.random.range(0..4) > 0 {
             return Ok(());
         }
         let queue = self.random.range(0..2) as i32;
@@ -424,6 +428,7 @@ impl Round {
             match behind.filter(|behind| of == who && *behind <= mark.min(both)) {
                 Some(behind) => {
                     let kept = self.kept(What::Offset { queue, value }, behind, who);
+                    self.tell(who, &format!("keeps {kept:?}"));
                     self.witness.committed(kept);
                     self.tally.committed += 1;
                 }

@@ -194,10 +194,15 @@ pub(super) fn take_over(
         Err(_) if accept_loss => node.shard.promote(&mut node.driver, true),
         said => said,
     };
-    if half.world.is_dead() || done.is_err() {
+    if half.world.is_dead() {
+        // Whether it took place is seen at its next start.
+        half.last.epoch += 1;
         return Ok(false);
     }
     half.last = node.report();
+    if done.is_err() {
+        return Ok(false);
+    }
     round.tally.promotions += 1;
     round.tell(who, &format!("is promoted at {end}, paired {:?}: {done:?}", round.paired));
     if round.plan.mode == Mode::Async {
