@@ -101,6 +101,13 @@ impl Shard {
         })
     }
 
+    /// Why a group's offset is not taken here; `None`: it is. A primary that must ask first whether
+    /// it was replaced takes none: it could not keep them.
+    pub fn refuses_offsets(&self) -> Option<Reject> {
+        let asks = self.pair.as_ref().is_some_and(|pair| pair.is_asking());
+        self.refuses_writers().filter(|_| asks || self.keeps_still())
+    }
+
     /// Why nothing is stored here now; `None`: it is.
     pub fn refuses_writers(&self) -> Option<Reject> {
         let why = self.pair.as_ref()?.refusal()?;

@@ -45,18 +45,10 @@ pub(super) fn bring_together(round: &mut Round) -> Result<(), Broken> {
             round.halves[who].freeze(None);
         }
     }
-    let mut acts = 0;
-    while !wait(round, is_in_step)? {
-        acts += 1;
-        if acts > ACTS_MAX {
-            return Err(hopeless(round, "the pair does not come together"));
-        }
-        help(round)?;
-    }
+    see_to(round, "the pair does not come together", is_in_step)?;
     let before = round.witness.len();
-    if !wait(round, |round| is_in_step(round) && round.witness.len() >= before + LAST)? {
-        return Err(hopeless(round, "the pair takes no messages"));
-    }
+    let takes = |round: &Round| is_in_step(round) && round.witness.len() >= before + LAST;
+    see_to(round, "the pair takes no messages", takes)?;
     round.load = false;
     let same = |round: &Round| {
         let settled = |who: usize| {
@@ -68,15 +60,21 @@ pub(super) fn bring_together(round: &mut Round) -> Result<(), Broken> {
             && settled(0)
             && settled(1)
     };
-    if !wait(round, same)? {
-        return Err(hopeless(round, "the standby does not catch up"));
-    }
+    see_to(round, "the standby does not catch up", same)?;
     // What was committed last is written, too.
     round.live(1500 * MS)?;
-    if !wait(round, same)? {
-        return Err(hopeless(round, "the standby does not catch up with the last offsets"));
+    see_to(round, "the standby does not catch up with the last offsets", same)
+}
+
+/// Waits until something holds, with the operator's help where the boxes ask for it.
+fn see_to(round: &mut Round, what: &str, holds: impl Fn(&Round) -> bool) -> Result<(), Broken> {
+    for _ in 0..ACTS_MAX {
+        if wait(round, &holds)? {
+            return Ok(());
+        }
+        help(round).map_err(|broken| format!("{what}; {broken}"))?;
     }
-    Ok(())
+    Err(hopeless(round, what))
 }
 
 /// Steps until something holds, starting what is down; `false`: it did not in time.

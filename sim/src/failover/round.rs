@@ -403,7 +403,7 @@ impl Round {
     fn commit(&mut self, who: usize, queue: i32, value: i64) {
         let Some(node) = &mut self.halves[who].node else { return };
         let stood = node.shard.broker.offsets.get(GROUP, TOPIC, queue as u32).unwrap_or(0);
-        if value <= stood || node.shard.keeps_still() || self.random.range(0..3) > 0 {
+        if value <= stood || node.shard.refuses_offsets().is_some() || self.random.range(0..3) > 0 {
             return;
         }
         if node.shard.broker.update_offset(GROUP, TOPIC, Some(queue), Some(value)).is_ok() {
