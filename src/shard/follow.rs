@@ -104,8 +104,13 @@ impl Shard {
     /// Why a group's offset is not taken here; `None`: it is. A primary that must ask first whether
     /// it was replaced takes none: it could not keep them.
     pub fn refuses_offsets(&self) -> Option<Reject> {
+        if self.takes_offsets() { None } else { self.refuses_writers() }
+    }
+
+    /// Whether a group's offset is taken here.
+    pub(super) fn takes_offsets(&self) -> bool {
         let asks = self.pair.as_ref().is_some_and(|pair| pair.is_asking());
-        self.refuses_writers().filter(|_| asks || self.keeps_still())
+        !asks && !self.keeps_still()
     }
 
     /// Why nothing is stored here now; `None`: it is.

@@ -357,6 +357,9 @@ impl Round {
             }
         }
         if report.role == Role::Primary {
+            if let Some((_, lag)) = self.paired.as_mut().filter(|(primary, _)| *primary == who) {
+                *lag = report.lag_bytes;
+            }
             self.consume(who)?;
             self.confirm_commits(who);
         }
@@ -444,15 +447,12 @@ impl Round {
         let primary = match roles {
             [Some(Role::Primary), Some(Role::Standby)] => 0,
             [Some(Role::Standby), Some(Role::Primary)] => 1,
-            _ => {
-                self.keep_lag();
-                return;
-            }
+            _ => return,
         };
         let (one, two) = (&self.halves[primary].last, &self.halves[1 - primary].last);
         let following = one.peer.is_some() && two.standing == "following" && one.epoch == two.epoch;
         if !following {
-            return self.keep_lag();
+            return;
         }
         self.paired = Some((primary, one.lag_bytes));
         if ["in sync", "async"].contains(&one.standing) && two.end >= one.end {
@@ -462,15 +462,6 @@ impl Round {
                     self.witness.safe_at(who, node.shard.marks().durable);
                 }
             }
-        }
-    }
-
-    /// The lag that the primary tells while nobody follows.
-    fn keep_lag(&mut self) {
-        if let Some((primary, _)) = self.paired
-            && self.halves[primary].role() == Some(Role::Primary)
-        {
-            self.paired = Some((primary, self.halves[primary].last.lag_bytes));
         }
     }
 }

@@ -109,7 +109,8 @@ impl Witness {
     /// Box `who` lost what only its memory had.
     pub(super) fn lost_memory(&mut self, who: usize) {
         let safe = self.safe;
-        for kept in self.all() {
+        // What both lost stays lost.
+        for kept in self.all().filter(|kept| !kept.is_excused()) {
             for box_ in 0..2 {
                 // It was sent there again since.
                 kept.shaken[box_] &= kept.end > safe[box_];
