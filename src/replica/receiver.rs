@@ -12,7 +12,7 @@ use super::frame::Kind;
 use super::handshake::Hello;
 use super::link::{KIND_CONNECT, Link, token};
 use crate::base::limits::{HA_BEAT_MS, HA_HANDSHAKE_MS, HA_RETRY_MS};
-use crate::commitlog::Watermarks;
+use crate::commitlog::Log;
 
 /// How far the acquaintance has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,18 +153,13 @@ impl Receiver {
     }
 
     /// Says what is held, when that changed or it is time for a sign of life.
-    pub(super) fn acknowledge(
-        &mut self,
-        driver: &mut Driver,
-        marks: Watermarks,
-        failed: Option<Errno>,
-    ) {
+    pub(super) fn acknowledge(&mut self, driver: &mut Driver, log: &Log) {
         if self.phase != Phase::Following {
             return;
         }
         let Some(link) = &mut self.link else { return };
-        let errno = failed.map_or(0, |errno| u64::from(errno.0.unsigned_abs()));
-        let held = (marks.staged.max(marks.durable), marks.durable, errno);
+        let errno = log.fenced().map_or(0, |errno| u64::from(errno.0.unsigned_abs()));
+        let held = (log.held(), log.watermarks().durable, errno);
         let silent_ns = driver.now_ns().saturating_sub(link.spoke_ns);
         let due = silent_ns >= HA_BEAT_MS * 1_000_000 && link.is_drained();
         if held != self.acknowledged || due {
