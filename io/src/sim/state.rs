@@ -170,7 +170,14 @@ impl State {
         disk.faults = self.options.faults.clone();
         let boot_ns = self.random.schedule.range(1_000_000_000..1 << 40);
         let staging = BTreeMap::new();
-        self.hosts.push(Host { disk, staging, boot_ns, wall_offset_ms: 0, frozen: false, deaths: 0 });
+        self.hosts.push(Host {
+            disk,
+            staging,
+            boot_ns,
+            wall_offset_ms: 0,
+            frozen: false,
+            deaths: 0,
+        });
         self.hosts.len() - 1
     }
 

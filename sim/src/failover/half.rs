@@ -91,7 +91,11 @@ impl Half {
         let state = self.world.peek(&path, 0, 8192).ok().and_then(|page| State::of_file(&page));
         let began = state.and_then(|state| state.epochs.entries().last().map(|entry| entry.start));
         let end = self.last.end;
-        if self.last.role == Role::Primary { began.map_or(end, |began| began.min(end)) } else { end }
+        if self.last.role == Role::Primary {
+            began.map_or(end, |began| began.min(end))
+        } else {
+            end
+        }
     }
 
     /// Its process is gone.

@@ -128,10 +128,7 @@ impl Round {
             tell: ways.tell,
         });
         let other = world.another_machine();
-        let halves = [
-            Half::new(world, plan.options(0, 1)),
-            Half::new(other, plan.options(1, 2)),
-        ];
+        let halves = [Half::new(world, plan.options(0, 1)), Half::new(other, plan.options(1, 2))];
         Ok(Round {
             plan,
             ways,

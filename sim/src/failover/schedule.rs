@@ -178,11 +178,7 @@ fn promote(round: &mut Round, who: usize) -> Result<(), Broken> {
 }
 
 /// `weir promote`; with `accept_loss` when it refuses without. Whether it did.
-pub(super) fn take_over(
-    round: &mut Round,
-    who: usize,
-    accept_loss: bool,
-) -> Result<bool, Broken> {
+pub(super) fn take_over(round: &mut Round, who: usize, accept_loss: bool) -> Result<bool, Broken> {
     let lag = round.paired.filter(|(primary, _)| *primary != who).map(|(_, lag)| lag);
     let half = &mut round.halves[who];
     let Some(node) = half.node.as_mut().filter(|_| half.frozen_until_ns.is_none()) else {
