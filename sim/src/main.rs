@@ -1,7 +1,8 @@
 //! `weir-sim`: many rounds of one kind, a progress bar, and a last line that says how it went.
 //!
 //! A round that breaks a promise is printed with the command that runs it alone. Exit code 1 when
-//! any did (with a canary such as `--ignore-sync`: when none did). Never: a result without its seed.
+//! any did (with a canary such as `--ignore-sync`: when none did). Never: a result without its
+//! seed.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
