@@ -213,8 +213,9 @@ impl Round {
     pub(super) fn start(&mut self, who: usize) -> Result<(), Broken> {
         if self.halves[who].node.is_none() {
             let started = self.halves[who].start()?;
-            return self.opened(who, started);
+            self.opened(who, started)?;
         }
+        self.bury();
         Ok(())
     }
 

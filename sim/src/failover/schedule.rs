@@ -57,9 +57,11 @@ pub(super) fn run(round: &mut Round) -> Result<(), Broken> {
         let ns = round.random.skewed(MS..4000 * MS);
         round.live(ns)?;
         act(round)?;
+        round.bury();
         for who in 0..2 {
             if round.random.range(0..3) == 0 {
                 promote(round, who)?;
+                round.bury();
             }
             if round.random.coin() {
                 start(round, who)?;
@@ -241,6 +243,7 @@ pub(super) fn repair(round: &mut Round, who: usize) {
         return;
     }
     let calm = round.calm.clone();
+    round.bury();
     round.halves[who].repair(&calm);
     if round.halves[who].node.is_some() {
         round.halves[who].world.kill();

@@ -111,9 +111,9 @@ impl Witness {
         let safe = self.safe;
         // What both lost stays lost.
         for kept in self.all().filter(|kept| !kept.is_excused()) {
-            for box_ in 0..2 {
+            for (shaken, safe) in kept.shaken.iter_mut().zip(safe) {
                 // It was sent there again since.
-                kept.shaken[box_] &= kept.end > safe[box_];
+                *shaken &= kept.end > safe;
             }
             kept.shaken[who] |= kept.end > safe[who] && !kept.on_device[who];
         }
