@@ -47,6 +47,8 @@ pub(super) struct Receiver {
     pub(super) peer: Option<(Hello, Vec<u8>)>,
     /// Epoch of the session.
     pub(super) epoch: u64,
+    /// The primary hands its role over, and waits until what is here is durable.
+    pub(super) called: bool,
     /// End of the primary's log as it last said, and when (nanoseconds; 0: never).
     pub(super) primary_end: (u64, u64),
     /// What was acknowledged: received, durable, errno.
@@ -66,6 +68,7 @@ impl Receiver {
             own: Vec::new(),
             peer: None,
             epoch: 0,
+            called: false,
             primary_end: (0, 0),
             acknowledged: (0, 0, 0),
         }
@@ -129,6 +132,7 @@ impl Receiver {
         }
         self.phase = Phase::Idle;
         self.peer = None;
+        self.called = false;
         self.retry_ns = driver.now_ns() + HA_RETRY_MS * 1_000_000;
     }
 

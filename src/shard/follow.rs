@@ -61,12 +61,17 @@ impl Shard {
         self.pair.as_ref().map(|pair| pair.report(&self.log, self.now_ns))
     }
 
-    /// Gives the standby of this node its place: see [`Pair::promote`].
+    /// Gives the standby of this node its place: see [`Pair::promote`]. What the new term stands on
+    /// is durable before the term is: else a power cut would take records away from under it that
+    /// the old primary still has, and would have to cut.
     pub fn promote(&mut self, driver: &mut Driver, accept_loss: bool) -> Result<String, String> {
-        match &mut self.pair {
-            Some(pair) => pair.promote(driver, &self.log, accept_loss),
-            None => Err("this node has no pair: it is the primary".into()),
+        let none = "this node has no pair: it is the primary";
+        self.pair.as_ref().ok_or(none)?.check_promotion(driver, &self.log, accept_loss)?;
+        // Events of connections that come meanwhile are dropped: all of them end with the role.
+        if let Err(errno) = self.settle(driver) {
+            self.voice.say("replica-state-failed", &format_args!("promote: {errno}"));
         }
+        self.pair.as_mut().ok_or(none)?.promote(driver, &self.log)
     }
 
     /// Hands this primary's role to its standby: see [`Pair::switchover`].

@@ -370,7 +370,9 @@ impl Round {
         let sync = self.plan.is_sync();
         let mut on_device = [self.plan.ack_durable && sync; 2];
         on_device[by] = self.plan.sync_flush;
-        Kept::new(what, end, by, on_device, !sync)
+        let kept = Kept::new(what, end, by, on_device, !sync);
+        let other = 1 - by;
+        if self.halves[other].shaken { self.witness.was_shaken(kept, other) } else { kept }
     }
 
     /// The group reads on, and commits now and then.

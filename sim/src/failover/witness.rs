@@ -71,6 +71,12 @@ pub(super) struct Witness {
 }
 
 impl Witness {
+    /// A promise that is given although box `who`, which held it, has lost its memory since.
+    pub(super) fn was_shaken(&self, mut kept: Kept, who: usize) -> Kept {
+        kept.shaken[who] = kept.end > self.safe[who] && !kept.on_device[who];
+        kept
+    }
+
     /// A message was acknowledged at `position`.
     pub(super) fn acknowledged(&mut self, position: u64, kept: Kept) -> Result<(), Broken> {
         match self.messages.get(&position) {
@@ -147,7 +153,9 @@ impl Witness {
         }
         match self.given.insert((queue, offset), id) {
             Some(before) if before != id && !self.is_excused(before) => {
-                Err(format!("queue {queue} gave message {before} at {offset}, and now {id}"))
+                let of = |kept: &&Kept| matches!(kept.what, What::Message { id, .. } if id == before);
+                let kept = self.messages.values().find(of);
+                Err(format!("queue {queue} gave {before} at {offset} ({kept:?}), and now {id}"))
             }
             _ => Ok(()),
         }
