@@ -4,6 +4,7 @@
 //! any did (with a canary such as `--ignore-sync`: when none did). Never: a result without its
 //! seed.
 
+use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -124,6 +125,9 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|cause| {
         if cfg!(panic = "abort") {
             COMMAND.with_borrow(|command| println!("BROKEN {command}\n  {cause}"));
+        }
+        if std::env::args().any(|arg| arg == "--tell") {
+            eprintln!("{cause}\n{}", Backtrace::force_capture());
         }
     }));
     match Options::parse().scenario.parts() {
