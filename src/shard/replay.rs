@@ -74,6 +74,8 @@ pub(super) enum Turn {
 pub(super) struct Replay {
     dir: PathBuf,
     file: File,
+    /// The machine's present boot.
+    boot: u64,
     /// What the start before left, if it died in its fold.
     before: Option<Mark>,
     /// Records until the next mark.
@@ -104,9 +106,10 @@ impl Replay {
         let file = driver.open(&mark_path(dir), mode)?;
         let mut bytes = [0; MARK_BYTES];
         let got = driver.read_now(file, 0, &mut bytes)?;
-        let before = Mark::decode(&bytes[..got], driver.boot());
+        let boot = driver.boot();
+        let before = Mark::decode(&bytes[..got], boot);
         let dir = dir.to_owned();
-        Ok(Replay { dir, file, before, until_mark: 0, careful: 0, set_aside })
+        Ok(Replay { dir, file, boot, before, until_mark: 0, careful: 0, set_aside })
     }
 
     /// Before a record is folded: what is to be done with it.
@@ -202,7 +205,7 @@ impl Replay {
     }
 
     fn write(&self, driver: &mut Driver, mark: Mark) -> Result<(), Errno> {
-        driver.write_now(self.file, 0, &mark.encode(driver.boot()))
+        driver.write_now(self.file, 0, &mark.encode(self.boot))
     }
 }
 
