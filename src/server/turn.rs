@@ -41,6 +41,8 @@ pub struct Server {
     /// The way to the other shards.
     pub(super) post: PostOffice,
     pub(super) listeners: Vec<(Listener, Role)>,
+    /// They are accepted on.
+    is_open: bool,
     events: Vec<Event>,
     ready: Vec<Ready>,
     pub(super) ids: Vec<ConnId>,
@@ -115,6 +117,7 @@ impl Server {
             naming,
             post,
             listeners: Vec::new(),
+            is_open: false,
             events: Vec::with_capacity(1024),
             ready: Vec::with_capacity(1024),
             ids: Vec::new(),
@@ -177,8 +180,12 @@ impl Server {
         self.listeners.push((listener, role));
     }
 
-    /// Accepts on every listener.
+    /// Accepts on every listener. Once: a shard whose role changed before the node had said that all
+    /// may open has opened already when it does.
     pub fn open_doors(&mut self) {
+        if std::mem::replace(&mut self.is_open, true) {
+            return;
+        }
         for (which, (listener, _)) in self.listeners.iter().enumerate() {
             self.driver.accept(*listener, tokens::listen(which as u64));
         }
