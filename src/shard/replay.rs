@@ -56,7 +56,8 @@ impl Mark {
         let known = bytes[..4] == MAGIC.to_le_bytes() && bytes[4..8] == VERSION.to_le_bytes();
         let whole = bytes[SUM..] == crc32c::crc32c(&bytes[..SUM]).to_le_bytes();
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        (known && whole && word(24) == boot).then(|| Mark { exact: word(8) == 1, position: word(16) })
+        (known && whole && word(24) == boot)
+            .then(|| Mark { exact: word(8) == 1, position: word(16) })
     }
 }
 

@@ -153,7 +153,8 @@ impl Witness {
         }
         match self.given.insert((queue, offset), id) {
             Some(before) if before != id && !self.is_excused(before) => {
-                let of = |kept: &&Kept| matches!(kept.what, What::Message { id, .. } if id == before);
+                let of =
+                    |kept: &&Kept| matches!(kept.what, What::Message { id, .. } if id == before);
                 let kept = self.messages.values().find(of);
                 Err(format!("queue {queue} gave {before} at {offset} ({kept:?}), and now {id}"))
             }

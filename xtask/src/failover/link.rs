@@ -71,7 +71,16 @@ impl Link {
         let other = ADDRESSES[1 - side];
         let space = &self.spaces[side];
         ip(&[
-            "-n", space, "neigh", "replace", other, "lladdr", hardware, "dev", "cable", "nud",
+            "-n",
+            space,
+            "neigh",
+            "replace",
+            other,
+            "lladdr",
+            hardware,
+            "dev",
+            "cable",
+            "nud",
             "permanent",
         ])
     }

@@ -143,9 +143,7 @@ fn pair(
         } else {
             round.run_loose(&mut primary, &mut standby, &mut tally)
         };
-        ran.map_err(|why| {
-            format!("{role}, {round:?}: {why}{}{}", primary.said(), standby.said())
-        })?;
+        ran.map_err(|why| format!("{role}, {round:?}: {why}{}{}", primary.said(), standby.said()))?;
         std::mem::swap(&mut primary, &mut standby);
     }
     primary.end();

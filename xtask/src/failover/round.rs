@@ -52,7 +52,8 @@ impl Round {
             new.operate(&["promote"])?;
         }
         new.wait("the primary", |row| row["role"] == "primary")?;
-        let gaps = if self.fault == Fault::Switchover { &mut tally.planned } else { &mut tally.gaps };
+        let gaps =
+            if self.fault == Fault::Switchover { &mut tally.planned } else { &mut tally.gaps };
         gaps.push(began.elapsed());
         self.probe(old, new, tally)?;
         for producer in producers {
@@ -156,8 +157,16 @@ impl Round {
             .filter(|node| node.child.is_some() && !(stopped && node.side == old.side))
             .map(|node| {
                 let body = format!("probe-{}-{}-{}", self.number, tally.probes, node.name);
-                let args =
-                    ["produce", TOPIC, "--body", &body, "--namesrv", NAMESRV, "--timeout-ms", "700"];
+                let args = [
+                    "produce",
+                    TOPIC,
+                    "--body",
+                    &body,
+                    "--namesrv",
+                    NAMESRV,
+                    "--timeout-ms",
+                    "700",
+                ];
                 let mut command = node.command(&args);
                 (node, command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok(), body)
             })
