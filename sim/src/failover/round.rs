@@ -470,3 +470,35 @@ impl Round {
 pub(super) fn number(body: &[u8]) -> Option<i32> {
     std::str::from_utf8(body.get(..8)?).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn red(rounds: u64, ways: Ways) -> usize {
+        (0..rounds).filter(|seed| run(*seed, ways).is_err()).count()
+    }
+
+    #[test]
+    fn nothing_that_a_pair_promised_is_missing_whatever_happens_to_its_boxes() {
+        for seed in 0..60 {
+            if let Err(broken) = run(seed, Ways::default()) {
+                panic!("seed {seed}: {broken}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_canaries_sing() {
+        let standby = Ways { ignore_standby: true, ..Ways::default() };
+        let sync = Ways { ignore_sync: true, ..Ways::default() };
+        assert!(red(100, standby) > 0 && red(20, sync) > 3);
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_schedule() {
+        let trace = |seed| run(seed, Ways::default()).map(|outcome| outcome.trace_hash);
+        assert_eq!(trace(5), trace(5));
+        assert_ne!(trace(5), trace(6));
+    }
+}
