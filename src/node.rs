@@ -75,11 +75,14 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     let config = loaded.config.clone();
     let data = config.store_path_root_dir.clone();
     std::fs::create_dir_all(&data).map_err(|e| {
-        Stop::new(exit::DATA_UNUSABLE, format!("cannot create {}: {e}", data.display()))
+        let full = e.kind() == std::io::ErrorKind::StorageFull;
+        let code = if full { exit::DISK_FULL } else { exit::DATA_UNUSABLE };
+        Stop::new(code, format!("cannot create {}: {e}", data.display()))
     })?;
     probe::probe_direct(&data).map_err(|e| Stop::new(e.exit_code(), e.to_string()))?;
     let shards = shard_count(&config, &data)?;
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
+    pair::check(&config, shards)?;
     probe::raise_descriptor_limit();
     let memory = memory_plan(&config, shards)?;
     let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));
@@ -268,7 +271,19 @@ fn run_shard(
         if ended == Ended::Stopped {
             return Ok(());
         }
+        keep_changes(&mut plan, &server);
         (desk, post) = server.into_parts();
+    }
+}
+
+/// What was changed while the shard ran holds in its next role too.
+fn keep_changes(plan: &mut Plan, server: &Server) {
+    plan.texts = server.config_texts().to_vec();
+    let shard = server.shard();
+    plan.options.tuning = *shard.tuning();
+    plan.options.broker = shard.broker.options().clone();
+    if let Some(replica) = &mut plan.options.replica {
+        replica.refuse = plan.options.tuning.standby_lost_refuse;
     }
 }
 
@@ -325,6 +340,7 @@ fn stop_of(fault: OpenFault) -> Stop {
         OpenFault::Damaged(_) => exit::DATA_DAMAGED,
         OpenFault::InUse(_) => exit::DATA_IN_USE,
         OpenFault::Foreign(_) => exit::DATA_MISMATCH,
+        OpenFault::Full(_) => exit::DISK_FULL,
         OpenFault::Failed(_) => exit::DATA_UNUSABLE,
     };
     Stop::new(code, fault.to_string())
@@ -407,7 +423,10 @@ fn plan(
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
             let name = config.shard_name(&host, index);
-            options.replica = pair::options(config, &name, (index, shards), primary)?;
+            options.replica = {
+                let known = (address.as_str(), primary);
+                pair::options(config, &name, (index, shards), known)?
+            };
             let bounds = Bounds {
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
@@ -495,6 +514,7 @@ fn tuning(config: &Config, shards: u16) -> Tuning {
         retention_bytes: config.retention_per_shard(shards).unwrap_or(0),
         delete_when: config.delete_when,
         flush_interval_ms: config.flush_interval_ms,
+        standby_lost_refuse: !config.standby_lost_degrade,
     }
 }
 

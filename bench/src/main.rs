@@ -60,6 +60,8 @@ enum Command {
     Queues(scenario::QueuesArgs),
     /// Producing and consuming for an hour, with peaks.
     Mixed(scenario::MixedArgs),
+    /// Twice the load that can be taken: lateness of what is taken, time to a rejection.
+    Overload(scenario::OverloadArgs),
     /// Time to the old throughput after kill -9.
     Recover(scenario::RecoverArgs),
     /// A primary with its standby, over a cable with a delay: what a pair costs.
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Command::Drain(args) => scenario::drain(&args),
         Command::Queues(args) => scenario::queues(&args),
         Command::Mixed(args) => scenario::mixed(&args),
+        Command::Overload(args) => scenario::overload(&args),
         Command::Recover(args) => scenario::recover(&args),
         Command::Pair(args) => scenario::pair(&args),
         Command::Report(args) => page::report(&args),

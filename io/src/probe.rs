@@ -56,6 +56,7 @@ impl SetupError {
             SetupError::LockedMemory(_) => 12,
             SetupError::NoDirectIo(_) => 13,
             SetupError::Bind(..) => 14,
+            SetupError::Directory(_, Errno::NO_SPACE) => 19,
             SetupError::Directory(..) => 18,
             SetupError::Call(..) => 21,
         }
@@ -114,6 +115,9 @@ impl fmt::Display for SetupError {
                 "cannot listen on {addr}: {errno}; choose an address of this machine and a port \
                  that this user may bind"
             ),
+            SetupError::Directory(dir, Errno::NO_SPACE) => {
+                write!(f, "there is no space left in {}: make room", dir.display())
+            }
             SetupError::Directory(dir, errno) => write!(
                 f,
                 "cannot use {}: {errno}; make it a directory that this user can read and write",
@@ -275,6 +279,7 @@ mod tests {
             (SetupError::NoDirectIo(dir.clone()), 13, "/srv/weir has no O_DIRECT", "ext4"),
             (SetupError::Bind(addr(), Errno(libc::EADDRINUSE)), 14, "127.0.0.1:10911", "ss -l"),
             (SetupError::Bind(addr(), Errno(libc::EACCES)), 14, "denied", "may bind"),
+            (SetupError::Directory(dir.clone(), Errno::NO_SPACE), 19, "/srv/weir", "space"),
             (SetupError::Directory(dir, Errno(libc::EACCES)), 18, "/srv/weir", "can read"),
             (SetupError::Call("io_uring_setup", Errno(libc::EMFILE)), 21, "many", "ulimit"),
         ];

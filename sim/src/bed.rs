@@ -40,6 +40,7 @@ pub fn replica(role: Role, seed: u8) -> ReplicaOptions {
         role,
         primary: (role == Role::Standby).then(|| SocketAddr::from(([127, 0, 0, 1], HA_A))),
         ha_port: port(role),
+        client: format!("127.0.0.1:{}", port(role) - 1),
         secret: b"sixteen letters!".to_vec(),
         seed: [seed; 32],
         boot: 1,
@@ -49,6 +50,7 @@ pub fn replica(role: Role, seed: u8) -> ReplicaOptions {
         slave_timeout_ms: 1000,
         max_gap_bytes: 64 * 1024 * 1024,
         catch_up_bytes: 1024 * 1024 * 1024,
+        scrub_bytes: 0,
         reads: true,
     }
 }
@@ -241,7 +243,8 @@ impl Node {
                     let at = (record.position() as u64, record.queue_offset() as u64);
                     (at, record.body().to_vec())
                 });
-                Some(Ok(Pulled { next: reply.next as i64, bodies: bodies.collect() }))
+                let (next, suggest) = (reply.next as i64, reply.suggest);
+                Some(Ok(Pulled { next, suggest, bodies: bodies.collect() }))
             }
             Fetch::Reply(reply) => Some(Err(reply.code)),
             _ => None,
@@ -250,7 +253,7 @@ impl Node {
 
     /// All bodies of a queue that are visible, from its minimum on.
     pub fn drain(&mut self, queue_id: i32) -> Vec<Vec<u8>> {
-        let mut offset = self.shard.broker.min_offset("t", queue_id) as i64;
+        let mut offset = self.shard.broker.min_offset("t", queue_id).unwrap_or(0) as i64;
         let (mut all, mut pulls) = (Vec::new(), 0);
         loop {
             pulls += 1;
@@ -275,6 +278,8 @@ impl Node {
 pub struct Pulled {
     /// Offset to go on from.
     pub next: i64,
+    /// Broker id to go on at.
+    pub suggest: u64,
     /// Positions and queue offsets, and bodies.
     pub bodies: Vec<((u64, u64), Vec<u8>)>,
 }

@@ -147,6 +147,8 @@ pub const INDEX_ENTRY: usize = 32;
 pub const INDEX_CHUNK: usize = 4096;
 /// Entries of one chunk: the first slot holds the chunk's own header.
 pub const INDEX_CHUNK_ENTRIES: usize = INDEX_CHUNK / INDEX_ENTRY - 1;
+/// Bytes a queue's tail begins with; it doubles until it is a whole chunk.
+pub const INDEX_CELL_MIN: usize = 256;
 /// Default arena of a shard; more is never used.
 pub const INDEX_ARENA_DEFAULT: usize = 64 * 1024 * 1024;
 /// Above this much of the arena, written chunks are evicted to stay below it.
@@ -205,6 +207,17 @@ pub const HA_EPOCHS_MAX: usize = 96;
 pub const HA_AGES_MAX: usize = 256;
 /// How far the standby holds the log is noted this often, for the primary's next start.
 pub const HA_FLOOR_MS: u64 = 1_000;
+
+/// Damaged bytes of the log that are healed from the other half in one piece.
+pub const HEAL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Damaged places of one log that wait to be healed; more are found again by the next read.
+pub const HEAL_PLACES_MAX: usize = 256;
+/// A damaged place that could not be healed is tried again after this.
+pub const HEAL_RETRY_MS: u64 = 10_000;
+/// Sealed segments are read over no oftener than this.
+pub const SCRUB_EVERY_MS: u64 = 24 * 3_600_000;
+/// A peer that came for blocks and asks for nothing is sent away after this.
+pub const HEAL_IDLE_MS: u64 = 30_000;
 
 /// Connections of the control plane; more wait in the kernel's backlog.
 pub const CONTROL_CONNECTIONS_MAX: usize = 32;

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// weir: a single-node edge message broker that speaks Apache RocketMQ's protocol.
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ pub enum Command {
     /// Make the standby of a pair the primary, when the primary is gone
     Promote(Promote),
     /// Hand the primary's role to its standby, without losing anything
-    Switchover(Control),
+    Switchover(Switchover),
     /// Show where time goes in a running broker, stage by stage
     Latency(Latency),
     /// Look at the configuration
@@ -44,11 +44,41 @@ pub enum Command {
     /// Look at what stands on disk, without the broker; nothing is changed
     #[command(subcommand)]
     Inspect(Inspect),
+    /// List what only this half of a pair had when the other took over, or send it again
+    Salvage(Salvage),
     /// Is this box ready, and what would weir do with it? Exit code 30 when it is not ready
     Doctor(Doctor),
     /// Check, print, apply and undo the operating-system settings that matter (docs/tuning.md)
     #[command(subcommand)]
     Tune(Tune),
+}
+
+/// `weir salvage`.
+#[derive(Args, Debug)]
+pub struct Salvage {
+    /// Directory of the tail, such as weir-data/shard-0/lost+found/cut-at-81723-epoch-2
+    pub dir: PathBuf,
+    /// Send its messages to their topics, in order; what was sent before is not sent again
+    #[arg(long)]
+    pub send: bool,
+    /// Send all to this broker; without it the name server says where a topic is
+    #[arg(long, value_name = "HOST:PORT", requires = "send")]
+    pub broker: Option<String>,
+    /// What to do with a message that an interrupted run may have sent
+    #[arg(long, requires = "send")]
+    pub doubtful: Option<Doubtful>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// What to do with a message that may have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Doubtful {
+    /// Send it: it may come twice
+    Send,
+    /// Do not: it may be missing
+    Skip,
 }
 
 /// `weir doctor`.
@@ -233,6 +263,20 @@ pub struct Promote {
     /// says how much
     #[arg(long)]
     pub accept_loss: bool,
+    /// Only this shard; may be repeated [default: every standby of this box]
+    #[arg(long = "shard", value_name = "N")]
+    pub shards: Vec<u16>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `weir switchover`.
+#[derive(Args, Debug)]
+pub struct Switchover {
+    /// Only this shard; may be repeated [default: every primary of this box]
+    #[arg(long = "shard", value_name = "N")]
+    pub shards: Vec<u16>,
     /// Where to ask.
     #[command(flatten)]
     pub control: Control,

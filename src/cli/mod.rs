@@ -20,6 +20,7 @@ mod record;
 mod remote;
 mod route;
 mod run;
+mod salvage;
 mod serve;
 mod status;
 mod topic;

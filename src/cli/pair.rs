@@ -13,7 +13,7 @@ use crate::exit::{self, Stop};
 
 /// Asks the standby of this box to become the primary.
 pub(super) fn promote(args: &args::Promote, out: &mut Output) -> Result<(), Stop> {
-    let asked = json!({ "accept_loss": args.accept_loss });
+    let asked = json!({ "accept_loss": args.accept_loss, "shards": args.shards });
     let (status, body) = Control::new(&args.control).post("/promote", &asked)?;
     told(status, &body, "promoted", out)
 }
@@ -22,18 +22,24 @@ pub(super) fn promote(args: &args::Promote, out: &mut Output) -> Result<(), Stop
 const SWITCH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Asks the primary of this box to hand over, and waits until it did.
-pub(super) fn switchover(args: &args::Control, out: &mut Output) -> Result<(), Stop> {
-    let control = Control::new(args);
-    let (status, body) = control.post("/switchover", &json!({}))?;
+pub(super) fn switchover(args: &args::Switchover, out: &mut Output) -> Result<(), Stop> {
+    let control = Control::new(&args.control);
+    let (status, body) = control.post("/switchover", &json!({ "shards": args.shards }))?;
     told(status, &body, "handed over", out)?;
+    let rows = body["shards"].as_array().into_iter().flatten();
+    let asked: Vec<Value> = rows.map(|row| row["shard"].clone()).collect();
     let until = Instant::now() + SWITCH_WITHIN;
     while Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
         // A shard that is being opened anew gives no answer for a moment.
         let Ok((_, body)) = control.get("/pair") else { continue };
         let rows = body["shards"].as_array().cloned().unwrap_or_default();
-        if !rows.is_empty() && rows.iter().all(|row| row["role"] == "standby") {
-            return out.row("this box is the standby now", &json!({ "role": "standby" }));
+        let mut handed = rows.iter().filter(|row| asked.contains(&row["shard"]));
+        if !rows.is_empty() && handed.all(|row| row["role"] == "standby") {
+            let all = asked.len() == rows.len();
+            let what = if all { "this box is".into() } else { format!("shard {asked:?} is") };
+            let text = format!("{what} the standby now");
+            return out.row(&text, &json!({ "role": "standby", "shards": asked }));
         }
     }
     Err(Stop::new(exit::FAILED, "this box is not a standby after 10 s: see weir status"))
@@ -78,6 +84,13 @@ pub(super) fn line(row: &Value) -> Option<String> {
     }
     if row["standbyFailed"].as_u64().unwrap_or(0) != 0 {
         text += &format!(", the standby's log failed with error {}", row["standbyFailed"]);
+    }
+    if row["damaged"].as_u64().unwrap_or(0) != 0 {
+        let why = row["notHealed"].as_str().unwrap_or("being healed from the other half");
+        text += &format!(", {} damaged places in the log: {why}", row["damaged"]);
+    }
+    if row["healed"].as_u64().unwrap_or(0) != 0 {
+        text += &format!(", {} healed since start", row["healed"]);
     }
     if row["provable"] == true {
         text += ", can be promoted without loss";

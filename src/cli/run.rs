@@ -9,7 +9,9 @@ use clap::Parser;
 
 use super::args::{Command, Weir};
 use super::output::Output;
-use super::{config, consume, doctor, inspect, latency, pair, produce, serve, status, topic, tune};
+use super::{
+    config, consume, doctor, inspect, latency, pair, produce, salvage, serve, status, topic, tune,
+};
 use crate::exit::Stop;
 
 /// The whole of `main`: parses the process's arguments, runs the command, gives the exit code of
@@ -39,6 +41,7 @@ fn run(command: Command, out: &mut Output) -> Result<(), Stop> {
         Command::Config(command) => config::run(&command, out),
         Command::Latency(args) => latency::run(&args, out),
         Command::Inspect(args) => inspect::run(&args, out),
+        Command::Salvage(args) => salvage::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Tune(command) => tune::run(&command, out),
     }

@@ -121,7 +121,7 @@ impl Scan<'_> {
     }
 
     /// Reads everything behind the damage once, for what the good blocks say.
-    fn gather(
+    pub(super) fn gather(
         &mut self,
         driver: &mut Driver,
         number: u32,
@@ -144,7 +144,7 @@ impl Scan<'_> {
     }
 
     /// The next block that may be taken: segment, offset, header.
-    fn next_vouched(
+    pub(super) fn next_vouched(
         &mut self,
         driver: &mut Driver,
         number: u32,

@@ -97,6 +97,8 @@ pub struct Log {
     pub(crate) rolled: u32,
     /// Newest store time seen, milliseconds.
     pub(crate) newest_ms: i64,
+    /// A segment that must not leave the log now: it is being mended.
+    pub(crate) held: Option<u32>,
 }
 
 impl Log {

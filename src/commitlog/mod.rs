@@ -3,9 +3,9 @@
 //! A room of the machine tower: it knows bytes, blocks and watermarks and has never heard of a
 //! topic. `log` is the door; `staging` holds what the device has not taken, `flush` feeds it,
 //! `prepare` goes ahead of it, `segment` names the files, `reader` reads them cold, `retention`
-//! forgets them, `scan` and `recovery` open them again, `around` goes on behind damage, `copy`
-//! gives blocks to a standby and takes them from a primary, `cut` takes a tail away that is not its
-//! own.
+//! forgets them, `scan` and `recovery` open them again, `around` goes on behind damage,
+//! `mend` puts back what it took, `copy` gives blocks to a standby and takes them from a primary,
+//! `cut` takes a tail away that is not its own.
 
 mod around;
 mod block;
@@ -13,6 +13,7 @@ mod copy;
 mod cut;
 mod flush;
 mod log;
+mod mend;
 mod prepare;
 mod reader;
 mod recovery;
@@ -28,6 +29,7 @@ pub use copy::{Shipment, open_shipment};
 pub use cut::{Cut, cut};
 pub use flush::DeviceOp;
 pub use log::{Log, LogOptions, Refusal, TOKEN_ROOM, Watermarks};
+pub use mend::{Copied, Gap, Mend, Stretch, gaps, patch};
 pub use reader::{ColdRead, Damage, Window};
 pub use recovery::{LogError, LogImage, Recovered, Sink};
 pub use retention::Retention;

@@ -95,6 +95,8 @@ impl Log {
                 // Without damage before it, a write is in the air here.
                 Ok(_) if window.damage.is_none() => break,
                 Ok(_) => at += BLOCK_ALIGN,
+                // A write is in the air here as well: nothing of it landed yet.
+                Err(_) if window.next_position(self, cold) >= self.written => break,
                 Err(fault) => {
                     let offset = cold.offset + at as u64;
                     let damage = Damage { segment: cold.segment, offset, fault };
@@ -123,6 +125,19 @@ impl Window {
         let damaged = self.damage.is_some();
         let fits = |end: u64| if damaged { header.start >= end } else { header.start == end };
         self.blocks.last().is_none_or(|(_, end, _)| fits(*end))
+    }
+
+    /// Position at which the next good block should begin; the greatest one when that is not known.
+    fn next_position(&self, log: &Log, cold: ColdRead) -> u64 {
+        if self.damage.is_some() {
+            return 0;
+        }
+        let base = || {
+            let segment = log.segments.iter().find(|s| s.map.number == cold.segment)?;
+            let mark = segment.map.marks.iter().find(|mark| mark.offset == cold.offset)?;
+            Some(mark.start)
+        };
+        self.blocks.last().map(|(_, end, _)| *end).or_else(base).unwrap_or(u64::MAX)
     }
 
     /// The record bytes `[position, position + len)`, if this window holds them.
@@ -173,7 +188,12 @@ impl Window {
 
     /// Bytes of memory it holds.
     pub fn memory(&self) -> usize {
-        self.buf.len()
+        self.buf.capacity()
+    }
+
+    /// The memory, for another window.
+    pub fn into_buf(self) -> Buf {
+        self.buf
     }
 }
 

@@ -17,6 +17,7 @@ use weir_io::{Buf, Chore, Driver, Errno, File, OpenMode};
 use super::block::{BlockHeader, FLAG_REPLAYED, disk_len};
 use super::flush::Flush;
 use super::log::{Log, LogOptions, Watermarks};
+use super::mend::{Gap, Mend};
 use super::prepare::Prepare;
 use super::reader::{Damage, record_len};
 use super::scan::{Scan, Scanned};
@@ -60,6 +61,8 @@ pub struct Recovered {
     pub resumed: bool,
     /// A new, empty log was made.
     pub created: bool,
+    /// Damaged places that were mended from another copy.
+    pub healed: Vec<Gap>,
     /// Time for reading and folding blocks, nanoseconds.
     pub read_ns: u64,
     /// Time for making durable what was found, nanoseconds.
@@ -129,6 +132,17 @@ impl Log {
         image: Option<LogImage>,
         sink: Sink<'_>,
     ) -> Result<(Log, Recovered), LogError> {
+        Log::open_mending(driver, options, image, sink, None)
+    }
+
+    /// As [`Log::open`]; what damage took is asked of `mend`, and written back in its place.
+    pub fn open_mending(
+        driver: &mut Driver,
+        options: LogOptions,
+        image: Option<LogImage>,
+        sink: Sink<'_>,
+        mend: Option<Mend<'_>>,
+    ) -> Result<(Log, Recovered), LogError> {
         let dir = options.dir.clone();
         driver.create_dir(&dir).map_err(|e| LogError::Io("cannot create", dir.clone(), e))?;
         let found = open_files(driver, &options)?;
@@ -137,7 +151,7 @@ impl Log {
         let (headless, found) = (found.headless, found.segments);
         let mut opening = Opening { options, identity, found, headless, report };
         let began_ns = driver.now_ns();
-        let scanned = opening.scan(driver, image, sink)?;
+        let scanned = opening.scan(driver, image, sink, mend)?;
         opening.report.read_ns = driver.now_ns() - began_ns;
         opening.finish(driver, scanned, sink)
     }
@@ -204,6 +218,7 @@ impl Log {
             fenced: None,
             rolled: 0,
             newest_ms,
+            held: None,
         })
     }
 }
@@ -325,6 +340,7 @@ impl Opening {
         driver: &mut Driver,
         image: Option<LogImage>,
         sink: Sink<'_>,
+        mend: Option<Mend<'_>>,
     ) -> Result<Scanned, LogError> {
         let serve_around = self.options.serve_around;
         let image = image.filter(|image| self.usable(image));
@@ -334,12 +350,14 @@ impl Opening {
         self.report.resumed = image.is_some();
         let mut scan = Scan::new(self.identity.log_id, &self.found, image, serve_around);
         let mut records = 0;
-        let scanned = scan.run(driver, &mut |driver, position, bytes| {
+        let mut counted = |driver: &mut Driver, position: u64, bytes: &[u8]| {
             records += 1;
             sink(driver, position, bytes)
-        })?;
+        };
+        let scanned = scan.run(driver, &mut counted, mend)?;
         self.report.records = records;
         self.report.torn_bytes = scanned.torn_bytes;
+        self.report.healed.clone_from(&scanned.healed);
         Ok(scanned)
     }
 

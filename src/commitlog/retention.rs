@@ -59,6 +59,7 @@ impl Log {
         // The next segment must have a durable block: it tells a restart where the log begins.
         let next_base = self.segments.get(1).map_or(u64::MAX, |next| next.map.base);
         let pinned = oldest.map.end > rule.keep_from || self.marks.durable <= next_base;
+        let pinned = pinned || self.held == Some(oldest.map.number);
         if pinned || oldest.map.end > self.marks.durable {
             return Ok(None);
         }

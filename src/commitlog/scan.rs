@@ -8,10 +8,11 @@ use weir_io::{Buf, Driver, Errno, File};
 
 use super::around::Vouchers;
 use super::block::{BlockFault, BlockHeader};
+use super::mend::{Gap, Mend, claimed, patch, read_old, write_back};
 use super::reader::{Damage, record_len};
 use super::recovery::{LogError, LogImage, Sink};
 use super::segment::{SEGMENT_HEADER, SegmentMap};
-use crate::base::limits::{BLOCK_ALIGN, PREPARED_AHEAD, STAGING_DEFAULT};
+use crate::base::limits::{BLOCK_ALIGN, LOG_HOLES_MAX, PREPARED_AHEAD, STAGING_DEFAULT};
 
 /// Bytes read at once.
 const READ: usize = 4 * 1024 * 1024;
@@ -38,6 +39,8 @@ pub(crate) struct Scanned {
     pub torn_bytes: u64,
     /// Newest store time.
     pub newest_ms: i64,
+    /// Places that were mended.
+    pub healed: Vec<Gap>,
 }
 
 /// The walk.
@@ -57,6 +60,11 @@ pub(crate) struct Scan<'a> {
     serve_around: bool,
     /// What blocks behind the first damage say, once it was met.
     pub(super) vouchers: Option<Vouchers>,
+    /// The block accepted last, and the place mended last.
+    last: Option<BlockHeader>,
+    mended: Option<(u32, u64)>,
+    /// What was mended.
+    healed: Vec<Gap>,
     window: Window,
 }
 
@@ -98,6 +106,9 @@ impl<'a> Scan<'a> {
             anchored: false,
             serve_around,
             vouchers: None,
+            last: None,
+            mended: None,
+            healed: Vec::new(),
             window,
         };
         if let Some(image) = image {
@@ -115,8 +126,13 @@ impl<'a> Scan<'a> {
         scan
     }
 
-    /// Walks to the end.
-    pub(crate) fn run(&mut self, driver: &mut Driver, sink: Sink<'_>) -> Result<Scanned, LogError> {
+    /// Walks to the end. What damage took is asked of `mend`, if there is one.
+    pub(crate) fn run(
+        &mut self,
+        driver: &mut Driver,
+        sink: Sink<'_>,
+        mut mend: Option<Mend<'_>>,
+    ) -> Result<Scanned, LogError> {
         while let Some((number, offset)) = self.maps.last().map(|m| (m.number, m.end_offset)) {
             let fault = match self.place(driver, number, offset)? {
                 Place::Good(header) if self.continues(&header) => {
@@ -130,8 +146,17 @@ impl<'a> Scan<'a> {
                 continue;
             }
             match self.ended(driver, number, offset, fault) {
-                Err(LogError::Damage(damage, _)) if self.serve_around => {
-                    self.go_around(driver, number, damage)?;
+                Err(LogError::Damage(damage, end)) => {
+                    let mended = match &mut mend {
+                        Some(mend) => self.mend(driver, damage, &mut **mend)?,
+                        None => false,
+                    };
+                    if !mended && !self.serve_around {
+                        return Err(LogError::Damage(damage, end));
+                    }
+                    if !mended {
+                        self.go_around(driver, number, damage)?;
+                    }
                 }
                 ended => return ended,
             }
@@ -164,6 +189,7 @@ impl<'a> Scan<'a> {
         let offset = map.end_offset;
         map.add(header.start, header.end(), offset, header.disk_len() as u64);
         let mut newest_ms = map.newest_ms;
+        self.last = Some(*header);
         self.generation = header.generation;
         self.epoch = header.epoch;
         self.durable = self.durable.max(header.durable_upto);
@@ -239,6 +265,7 @@ impl<'a> Scan<'a> {
             durable: self.durable,
             torn_bytes,
             newest_ms: self.newest_ms,
+            healed: std::mem::take(&mut self.healed),
         })
     }
 
@@ -370,6 +397,92 @@ impl<'a> Scan<'a> {
             && header.segment == number
             && u64::from(header.place) == offset / BLOCK_ALIGN as u64
             && header.payload_len > 0
+    }
+}
+
+/// Mending what stopped the walk.
+impl Scan<'_> {
+    /// Puts back what damage took. `false`: it is damaged as it was.
+    fn mend(
+        &mut self,
+        driver: &mut Driver,
+        damage: Damage,
+        mend: Mend<'_>,
+    ) -> Result<bool, LogError> {
+        let place = (damage.segment, damage.offset);
+        let found = self.files.iter().find(|(number, ..)| *number == damage.segment).copied();
+        let Some((_, file, _)) = found else { return Ok(false) };
+        let again = self.mended.replace(place) == Some(place);
+        if !self.anchored || again || self.healed.len() >= LOG_HOLES_MAX {
+            return Ok(false);
+        }
+        for own in [true, false] {
+            let gap = if own { self.own_gap(driver, place)? } else { self.gap(driver, place)? };
+            let Some(gap) = gap else { continue };
+            let Ok(copy) = mend(driver, self.log_id, &gap) else { continue };
+            let old = read_old(driver, file, &gap);
+            let Ok(bytes) = patch(self.log_id, &gap, &old, &copy) else { continue };
+            self.window.file = None;
+            let path = super::segment::file_name(damage.segment).into();
+            write_back(driver, file, &gap, &bytes)
+                .map_err(|errno| LogError::Io("cannot heal segment", path, errno))?;
+            self.healed.push(gap);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// The damaged block as its own header tells of it, when that leads to the next block.
+    fn own_gap(
+        &mut self,
+        driver: &mut Driver,
+        (number, offset): (u32, u64),
+    ) -> Result<Option<Gap>, LogError> {
+        let Some(own) = self.claim(driver, number, offset)? else { return Ok(None) };
+        if own.start != self.end() || own.generation < self.generation {
+            return Ok(None);
+        }
+        let bytes = own.disk_len();
+        for (next, place) in [(number, offset + bytes as u64), (number + 1, SEGMENT_HEADER)] {
+            let after = self.claim(driver, next, place)?.filter(|next| next.start == own.end());
+            if after.is_some() {
+                let span = (own.start, own.end());
+                let around = (self.last, after);
+                return Ok(Some(Gap { segment: number, offset, bytes, span, around }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All up to the next block of the same segment that is vouched for.
+    fn gap(
+        &mut self,
+        driver: &mut Driver,
+        (number, offset): (u32, u64),
+    ) -> Result<Option<Gap>, LogError> {
+        if self.vouchers.is_none() {
+            self.vouchers = Some(self.gather(driver, number, offset)?);
+        }
+        let found = self.next_vouched(driver, number, offset)?;
+        let Some((_, place, after)) = found.filter(|(segment, ..)| *segment == number) else {
+            return Ok(None);
+        };
+        let bytes = usize::try_from(place - offset).unwrap_or(usize::MAX);
+        let span = (self.end(), after.start);
+        let around = (self.last, Some(after));
+        Ok(Some(Gap { segment: number, offset, bytes, span, around }))
+    }
+
+    /// What a header at this place says, true or not, when it says that it belongs there.
+    fn claim(
+        &mut self,
+        driver: &mut Driver,
+        number: u32,
+        offset: u64,
+    ) -> Result<Option<BlockHeader>, LogError> {
+        self.place(driver, number, offset)?;
+        let bytes = self.window.rest(offset).unwrap_or(&[]);
+        Ok(claimed(self.log_id, (number, offset), bytes))
     }
 }
 

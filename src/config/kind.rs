@@ -3,6 +3,7 @@
 //! TOML values and `--set` values come through the same text, so that both accept the same and
 //! refuse with the same words. It never clamps a value into its range.
 
+use super::table::SHARDS_MAX;
 use std::net::IpAddr;
 
 const KIB: u64 = 1024;
@@ -83,6 +84,8 @@ pub(super) enum Kind {
     Host,
     /// `host:port` pairs separated by `;`.
     HostPorts,
+    /// Numbers of shards separated by `;`.
+    Shards,
     /// `subnet=host` pairs separated by `;`.
     SubnetHosts,
     /// Hours `00` to `23` separated by `;`.
@@ -116,6 +119,7 @@ impl Kind {
             Kind::Address => "an IP address".into(),
             Kind::Host => "a host name or IP address, without port".into(),
             Kind::HostPorts => "host:port, several separated by ;".into(),
+            Kind::Shards => "numbers of shards, from 0 on, separated by ;".into(),
             Kind::SubnetHosts => "subnet=host, several separated by ; (10.0.0.0/8=10.1.2.3)".into(),
             Kind::Hours => "hours 00 to 23, several separated by ;".into(),
             Kind::Folder => "a folder".into(),
@@ -142,6 +146,7 @@ impl Kind {
             Kind::Address => text.parse().ok().map(Value::Address),
             Kind::Host => host(text).then(|| Value::Text(text.to_owned())),
             Kind::HostPorts => each(text, host_port).map(Value::List),
+            Kind::Shards => each(text, shard).map(Value::List),
             Kind::SubnetHosts => each(text, subnet_host).map(Value::Pairs),
             Kind::Hours => hours(text).map(Value::Hours),
             Kind::Folder => {
@@ -242,6 +247,11 @@ fn hours(text: &str) -> Option<HourSet> {
     let read = |hour: &str| hour.parse::<u32>().ok().filter(|h| *h < 24 && hour.len() <= 2);
     let set = each(text, read)?.into_iter().fold(0, |set, hour| set | 1 << hour);
     (set != 0).then_some(HourSet(set))
+}
+
+/// The number of a shard, as it is printed.
+fn shard(text: &str) -> Option<String> {
+    text.parse().ok().filter(|number| *number < SHARDS_MAX).map(|number: u16| number.to_string())
 }
 
 /// Reads every non-empty part between semicolons; `None` when one is bad.

@@ -46,8 +46,20 @@ impl Config {
     pub fn is_paired(&self) -> bool {
         match self.ha_listen_port {
             Some(port) => port != 0,
-            None => self.is_standby || self.is_sync_master() || !self.ha_secret.is_empty(),
+            None => self.follows() || self.is_sync_master() || !self.ha_secret.is_empty(),
         }
+    }
+
+    /// Whether a shard of this box begins as a standby.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.is_standby || !self.standby_shards.is_empty()
+    }
+
+    /// Whether shard `index` begins as a standby.
+    #[must_use]
+    pub fn is_standby_of(&self, index: u16) -> bool {
+        self.is_standby || self.standby_shards.contains(&index.to_string())
     }
 
     /// Whether an acknowledgement waits for the standby.
@@ -128,12 +140,16 @@ impl Config {
     /// Why the keys of the pair cannot work together: the key at fault, and the remedy.
     fn pair_contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found: Vec<(&'static str, String)> = Vec::new();
+        if self.is_standby && !self.standby_shards.is_empty() {
+            let why = "role=standby means all shards: leave one of the two away";
+            found.push(("standbyShards", why.into()));
+        }
         if self.broker_role == BrokerRole::Slave && !self.is_standby {
             let why = "SLAVE means that this box follows another: set role=standby and \
                        primary=host:port, and let brokerRole say what holds after a promotion";
             found.push(("brokerRole", why.into()));
         }
-        if self.is_standby && self.primary.len() != 1 {
+        if self.follows() && self.primary.len() != 1 {
             let why = "a standby follows one primary: set it to the host and HA port of the other \
                        box, such as 10.0.0.1:10912";
             found.push(("primary", why.into()));
@@ -159,8 +175,8 @@ impl Config {
             );
             found.push(("haSecret", why));
         }
-        if self.is_standby && self.ha_listen_port == Some(0) {
-            let why = "0 means that there is no pair, and role=standby is half of one";
+        if self.follows() && self.ha_listen_port == Some(0) {
+            let why = "0 means that there is no pair, and a standby is half of one";
             found.push(("haListenPort", why.into()));
         }
         found

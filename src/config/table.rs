@@ -190,6 +190,10 @@ knobs! {
         /// replication.md. A weir key.
         role => is_standby: Kind::Choice { no: "primary", yes: "standby" },
             default "primary", as flag -> bool;
+        /// Shards of which this box is the standby, while it is the primary of the others: so two
+        /// boxes share the work, and one takes all when the other is gone. The other box has the
+        /// other numbers here. A weir key.
+        standbyShards => standby_shards: Kind::Shards, default "", as list -> Vec<String>;
         /// Where a standby finds its primary: the HA port of its first shard. A weir key.
         primary => primary: Kind::HostPorts, default "", as list -> Vec<String>;
         /// `SYNC_MASTER`: a send is acknowledged when the standby has it too. `ASYNC_MASTER`: it
@@ -236,6 +240,11 @@ knobs! {
         /// lost, reports it at every start and serves the rest. See durability.md. A weir key.
         damagedLog => serve_around_damage: Kind::Choice { no: "refuse", yes: "serve-around" },
             default "refuse", as flag -> bool;
+        /// In a pair, sealed segments are read over at this pace, a second and shard, at most once
+        /// a day, so that damage is found and healed before a reader meets it. 0: they are not. A
+        /// weir key.
+        scrubBytesPerSecond => scrub_bytes: Kind::Bytes { low: 65_536, high: GIB, zero: true },
+            default "1 MiB", as u64_of -> u64;
     }
     "Topics and messages" {
         /// Create a topic when a producer first sends to it through the default topic.
@@ -384,6 +393,7 @@ pub(super) static LIVE: &[&str] = &[
     "retentionSize",
     "sendThreadPoolQueueCapacity",
     "shortPollingTimeMills",
+    "standbyLost",
     "syncFlushTimeout",
     "waitTimeMillsInAdminBrokerQueue",
     "waitTimeMillsInLitePullQueue",

@@ -127,6 +127,21 @@ fn a_known_rocketmq_key_without_a_knob_is_explained_and_its_harmless_value_accep
 }
 
 #[test]
+fn roles_belong_to_shards_and_what_cannot_be_a_pair_is_refused() {
+    let primary = "primary=10.0.0.2:10912";
+    let config = from_sets(&["standbyShards=1;3", primary, "shards=4"]).unwrap();
+    let standbys: Vec<u16> = (0..4).filter(|shard| config.is_standby_of(*shard)).collect();
+    assert_eq!(standbys, [1, 3]);
+    assert!(config.is_paired() && config.shard_ha_port(1).is_some());
+    assert!(refused(&["standbyShards=1"]).contains("a standby follows one primary"));
+    let both = refused(&["standbyShards=1", "role=standby", primary]);
+    assert!(both.contains("leave one of the two away"), "{both}");
+    assert!(refused(&["standbyShards=one", primary]).contains("numbers of shards"));
+    let all = from_sets(&["role=standby", primary]).unwrap();
+    assert!(all.is_standby_of(0) && all.is_standby_of(7));
+}
+
+#[test]
 fn more_name_servers_than_can_be_told_are_refused() {
     let many = |count: usize| {
         let servers: Vec<String> = (0..count).map(|at| format!("ns{at}:9876")).collect();

@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn health(broker: &str) -> Health {
-        Health { broker: broker.into(), failed: None, refusing: None }
+        Health { broker: broker.into(), ..Health::default() }
     }
 
     #[test]

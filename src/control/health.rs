@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_failed_or_silent_shard_is_unhealthy_and_a_full_disk_is_not() {
-        let well = Health { broker: "b-0".into(), failed: None, refusing: None };
+        let well = Health { broker: "b-0".into(), ..Health::default() };
         let full = Health { refusing: Some("full".into()), ..well.clone() };
         let failed = Health { failed: Some("EIO".into()), ..well.clone() };
         assert!(body(&[Ok(well.clone()), Ok(full)]).0);

@@ -181,6 +181,12 @@ fn pairs(rows: &[Row]) -> Vec<Family> {
         gauge("weir_pair_lag_seconds", "Age of the oldest of them", |pair| {
             pair.lag_ms as f64 / 1000.0
         }),
+        gauge("weir_pair_damaged_places", "Damaged places of the log, not healed yet", |pair| {
+            pair.healing.damaged as f64
+        }),
+        gauge("weir_pair_healed_places", "Places healed from the other half since start", |pair| {
+            pair.healing.healed as f64
+        }),
     ]
 }
 

@@ -20,6 +20,17 @@ pub(super) struct Promotion {
     /// Go on although something acknowledged may be missing.
     #[serde(default)]
     accept_loss: bool,
+    /// Which; all standbys when there is none.
+    #[serde(default)]
+    shards: Vec<u16>,
+}
+
+/// What a switchover is asked with.
+#[derive(Deserialize)]
+pub(super) struct Handing {
+    /// Which; all primaries when there is none.
+    #[serde(default)]
+    shards: Vec<u16>,
 }
 
 /// Answers how the pair is.
@@ -49,10 +60,13 @@ fn row(number: usize, report: &PairReport) -> Value {
         "aloneSince": report.alone_since,
         "provable": report.provable,
         "standbyFailed": report.standby_failed,
+        "damaged": report.healing.damaged,
+        "healed": report.healing.healed,
+        "notHealed": report.healing.why,
     })
 }
 
-/// Promotes every shard of this box.
+/// Promotes the standbys of this box, or the shards that are named.
 pub(super) async fn promote(
     State(shards): State<Shards>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -62,31 +76,59 @@ pub(super) async fn promote(
         let why = "a promotion is taken from this machine only";
         return (StatusCode::FORBIDDEN, Json(json!({ "error": why })));
     }
-    let question = |reply| Question::Promote(asked.accept_loss, reply);
-    let answers = shards.ask_all(question).await;
+    let mut answers = Vec::new();
+    for shard in chosen(&shards, &asked.shards, "standby").await {
+        let question = |reply| Question::Promote(asked.accept_loss, reply);
+        answers.push((shard, shards.ask(shard, question).await));
+    }
     told(&answers)
 }
 
-/// Hands every shard of this box over.
+/// Hands the primaries of this box over, or the shards that are named.
 pub(super) async fn switchover(
     State(shards): State<Shards>,
     Extension(Peer(peer)): Extension<Peer>,
-    Json(_): Json<Value>,
+    Json(asked): Json<Handing>,
 ) -> (StatusCode, Json<Value>) {
     if !peer.ip().is_loopback() {
         let why = "a switchover is taken from this machine only";
         return (StatusCode::FORBIDDEN, Json(json!({ "error": why })));
     }
-    told(&shards.ask_all(Question::Switchover).await)
+    let mut answers = Vec::new();
+    for shard in chosen(&shards, &asked.shards, "primary").await {
+        answers.push((shard, shards.ask(shard, Question::Switchover).await));
+    }
+    told(&answers)
 }
 
+/// The shards that are named, else those of a role, else all: then each says why it cannot.
+async fn chosen(shards: &Shards, named: &[u16], role: &str) -> Vec<u16> {
+    if !named.is_empty() {
+        return named.to_vec();
+    }
+    let reports = shards.ask_all(Question::Pair).await;
+    let numbers = |wanted: &dyn Fn(&PairReport) -> bool| -> Vec<u16> {
+        let rows = (0u16..).zip(&reports);
+        rows.filter(|(_, row)| matches!(row, Ok(Some(report)) if wanted(report)))
+            .map(|(number, _)| number)
+            .collect()
+    };
+    let of_role = numbers(&|report| report.role.word() == role);
+    if of_role.is_empty() {
+        (0u16..).zip(&reports).map(|(number, _)| number).collect()
+    } else {
+        of_role
+    }
+}
+
+/// What a shard says of a change of roles: what it did, or why not.
+type Told<E> = Result<Result<String, String>, E>;
+
 /// The answer to a change of roles: 200 when every shard made it.
-fn told<E: std::fmt::Display>(
-    answers: &[Result<Result<String, String>, E>],
-) -> (StatusCode, Json<Value>) {
+fn told<E: std::fmt::Display>(answers: &[(u16, Told<E>)]) -> (StatusCode, Json<Value>) {
     let mut all = true;
     let mut rows = Vec::new();
-    for (number, answer) in answers.iter().enumerate() {
+    for (number, answer) in answers {
         rows.push(match answer {
             Ok(Ok(done)) => json!({ "shard": number, "done": done }),
             Ok(Err(why)) => {
@@ -111,9 +153,10 @@ mod tests {
     #[test]
     fn one_shard_that_refuses_makes_the_whole_answer_a_conflict() {
         let done: Result<Result<String, String>, NoAnswer> = Ok(Ok("primary".into()));
-        assert_eq!(told(&[done.clone(), done.clone()]).0, StatusCode::OK);
-        let (code, body) = told(&[done, Ok(Err("not in step".into()))]);
+        assert_eq!(told(&[(0, done.clone()), (1, done.clone())]).0, StatusCode::OK);
+        let (code, body) = told(&[(0, done), (3, Ok(Err("not in step".into())))]);
         assert_eq!(code, StatusCode::CONFLICT);
         assert_eq!(body["shards"][1]["refused"], "not in step");
+        assert_eq!(body["shards"][1]["shard"], 3);
     }
 }

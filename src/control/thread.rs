@@ -203,7 +203,7 @@ mod tests {
             let mut left = count;
             while left > 0 {
                 if let Some(Letter::Ask(Question::Health(reply))) = inbox.receive() {
-                    reply.send(Health { broker: "b-0".into(), failed: None, refusing: None });
+                    reply.send(Health { broker: "b-0".into(), ..Health::default() });
                     left -= 1;
                 }
                 std::thread::yield_now();

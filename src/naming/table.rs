@@ -31,6 +31,8 @@ pub(super) struct Instance {
     last_sign_ms: u64,
     timeout_ms: u64,
     pub(super) own: bool,
+    /// The other half of a pair of which our own shard is one.
+    neighbour: bool,
 }
 
 /// A broker name with its instances by id.
@@ -141,6 +143,7 @@ impl Naming {
             last_sign_ms: now_ms,
             timeout_ms: r.timeout_ms.unwrap_or(BROKER_EXPIRY_MS).min(EXPIRY_MAX_MS),
             own: r.own,
+            neighbour: false,
         };
         let old = broker.instances.insert(r.broker_id, instance);
         let changed = old.is_none_or(|old| old.version != r.version);
@@ -163,11 +166,38 @@ impl Naming {
     /// that registered from outside under that id makes room.
     pub fn set_own_id(&mut self, broker_name: &str, broker_id: u64) {
         let Some(broker) = self.brokers.get_mut(broker_name) else { return };
-        let own = broker.instances.iter().find(|(_, instance)| instance.own).map(|(id, _)| *id);
+        let ours = |instance: &Instance| instance.own && !instance.neighbour;
+        let own = broker.instances.iter().find(|(_, found)| ours(found)).map(|(id, _)| *id);
         let Some(old) = own.filter(|old| *old != broker_id) else { return };
         if let Some(instance) = broker.instances.remove(&old) {
             broker.instances.insert(broker_id, instance);
         }
+    }
+
+    /// The other half of the pair that our own shard is one of: its id and address while it is
+    /// connected to us. Whoever registered from outside under that id makes room; our own shard
+    /// never does.
+    pub fn set_neighbour(&mut self, broker_name: &str, neighbour: Option<(u64, &str)>) {
+        let Some(broker) = self.brokers.get_mut(broker_name) else { return };
+        broker.instances.retain(|_, instance| !instance.neighbour);
+        let Some((id, addr)) = neighbour else { return };
+        if broker.instances.get(&id).is_some_and(|taken| taken.own) {
+            return;
+        }
+        let instance = Instance {
+            addr: Advertised::everywhere(addr),
+            ha_addr: String::new(),
+            version: TableVersion::default(),
+            connection: None,
+            last_sign_ms: 0,
+            timeout_ms: EXPIRY_MAX_MS,
+            own: true,
+            neighbour: true,
+        };
+        // One address has one id.
+        let identity = instance.addr.identity().to_owned();
+        broker.instances.retain(|_, old| old.own || old.addr.identity() != identity);
+        broker.instances.insert(id, instance);
     }
 
     /// Topics of a registered broker changed or went away, without a whole registration: how our

@@ -14,6 +14,7 @@ use weir_io::{service, signal};
 use super::watch::Watch;
 use crate::config::Config;
 use crate::exit::{self, Stop};
+use crate::measure::AtRisk;
 use crate::server::{Drained, Health, Letter, Question, Reply};
 use crate::shard::Voice;
 
@@ -183,7 +184,7 @@ impl Life<'_> {
     fn serve(&self) -> Result<(), Stop> {
         let every = self.watchdog.map_or(ASK_EVERY, |limit| (limit / 4).min(ASK_EVERY));
         let mut watch = Watch::new(self.boxes.len() as u16);
-        let mut troubles = vec![None; self.boxes.len()];
+        let mut known = Known::new(self.boxes.len());
         let mut next = Instant::now();
         loop {
             let now = Instant::now();
@@ -198,10 +199,11 @@ impl Life<'_> {
                 Ok(Word::Signal) => return Ok(()),
                 Ok(Word::Ended(ended)) => return ended.and(Err(ended_itself())),
                 Ok(Word::Alive(shard, health)) => {
-                    if watch.answered(shard) {
+                    let all = watch.answered(shard);
+                    if all {
                         service::alive();
                     }
-                    self.tell_trouble(&mut troubles, shard, health);
+                    self.tell_status(&mut known, shard, health, all);
                 }
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -221,24 +223,25 @@ impl Life<'_> {
         let _ = mailbox.send(Letter::Ask(Question::Health(reply)));
     }
 
-    /// Keeps the manager's status line true.
-    fn tell_trouble(&self, troubles: &mut [Option<String>], shard: u16, health: Health) {
+    /// Keeps the manager's status line true: trouble is told at once, what a power cut would cost
+    /// when all shards have answered.
+    fn tell_status(&self, known: &mut Known, shard: u16, health: Health, all: bool) {
         let trouble = health.failed.or(health.refusing);
-        let Some(known) = troubles.get_mut(usize::from(shard)) else { return };
-        if *known == trouble {
+        let (Some(before), Some(risk)) =
+            (known.troubles.get_mut(usize::from(shard)), known.risks.get_mut(usize::from(shard)))
+        else {
+            return;
+        };
+        *risk = health.at_risk;
+        let changed = *before != trouble;
+        *before = trouble;
+        if !changed && !all {
             return;
         }
-        *known = trouble;
-        let lines: Vec<String> = troubles
-            .iter()
-            .enumerate()
-            .filter_map(|(shard, trouble)| {
-                trouble.as_ref().map(|trouble| format!("shard-{shard}: {trouble}"))
-            })
-            .collect();
-        match lines.is_empty() {
-            true => service::status(&format!("serving: {}", self.ready_line())),
-            false => service::status(&lines.join("; ")),
+        let line = known.line(&self.ready_line());
+        if line != known.said {
+            service::status(&line);
+            known.said = line;
         }
     }
 
@@ -303,6 +306,42 @@ impl Life<'_> {
     }
 }
 
+/// What the manager was told of the shards.
+struct Known {
+    /// Why each refuses something.
+    troubles: Vec<Option<String>>,
+    risks: Vec<AtRisk>,
+    said: String,
+}
+
+impl Known {
+    fn new(shards: usize) -> Known {
+        Known {
+            troubles: vec![None; shards],
+            risks: vec![AtRisk::default(); shards],
+            said: String::new(),
+        }
+    }
+
+    /// The status line; `ready` is what is served.
+    fn line(&self, ready: &str) -> String {
+        let trouble = |(shard, trouble): (usize, &Option<String>)| {
+            trouble.as_ref().map(|trouble| format!("shard-{shard}: {trouble}"))
+        };
+        let lines: Vec<String> = self.troubles.iter().enumerate().filter_map(trouble).collect();
+        let state = match lines.is_empty() {
+            true => format!("serving: {ready}"),
+            false => lines.join("; "),
+        };
+        let messages: u64 = self.risks.iter().map(|risk| risk.messages).sum();
+        let bytes: u64 = self.risks.iter().map(|risk| risk.bytes).sum();
+        match messages {
+            0 => format!("{state}; a power cut now would cost nothing acknowledged"),
+            _ => format!("{state}; a power cut now would cost {messages} messages, {bytes} bytes"),
+        }
+    }
+}
+
 fn ended_itself() -> Stop {
     Stop::new(exit::DISK_FAILED, "a shard ended by itself")
 }
@@ -312,4 +351,25 @@ fn hurried() -> Outcome {
     let line = "stopped by a second signal before all was written; the next start recovers as \
                 after a kill";
     Outcome::Now(Err(Stop::new(exit::HURRIED, line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_tells_of_trouble_and_of_what_a_power_cut_would_cost_over_all_shards() {
+        let mut known = Known::new(2);
+        let cost = |known: &Known| {
+            let line = known.line("two ports");
+            line.split_once("; a power cut now ").unwrap().1.to_owned()
+        };
+        assert!(known.line("two ports").starts_with("serving: two ports; "));
+        assert_eq!(cost(&known), "would cost nothing acknowledged");
+        known.risks[0] = AtRisk { messages: 3, bytes: 300, oldest_ms: 9 };
+        known.risks[1] = AtRisk { messages: 1, bytes: 50, oldest_ms: 1 };
+        assert_eq!(cost(&known), "would cost 4 messages, 350 bytes");
+        known.troubles[1] = Some("the disk is full".into());
+        assert!(known.line("two ports").starts_with("shard-1: the disk is full; "));
+    }
 }

@@ -12,15 +12,16 @@ use crate::config::{BrokerRole, Config, PORT_STEP};
 use crate::exit::{self, Stop};
 use crate::replica::{ReplicaOptions, Role, State, state_path};
 
-/// Shard `index`'s part in the pair, if there is one; `name` is its broker name.
+/// Shard `index`'s part in the pair, if there is one; `name` is its broker name, `address` the host
+/// that clients find it at.
 pub(super) fn options(
     config: &Config,
     name: &str,
     (index, shards): (u16, u16),
-    primary: Option<SocketAddr>,
+    (address, primary): (&str, Option<SocketAddr>),
 ) -> Result<Option<ReplicaOptions>, Stop> {
     let Some(ha_port) = config.shard_ha_port(index) else { return Ok(None) };
-    let role = if config.is_standby { Role::Standby } else { Role::Primary };
+    let role = if config.is_standby_of(index) { Role::Standby } else { Role::Primary };
     let primary = primary.map(|mut addr| {
         addr.set_port(addr.port().saturating_add(index * PORT_STEP));
         addr
@@ -33,6 +34,7 @@ pub(super) fn options(
         role,
         primary,
         ha_port,
+        client: format!("{address}:{}", config.shard_port(index)),
         secret: config.ha_secret.clone().into_bytes(),
         seed: seed()?,
         boot: boot(),
@@ -42,8 +44,22 @@ pub(super) fn options(
         slave_timeout_ms: config.slave_timeout_ms,
         max_gap_bytes: config.ha_max_gap_bytes,
         catch_up_bytes: config.ha_transfer_bytes,
+        scrub_bytes: config.scrub_bytes,
         reads: config.slave_read_enable,
     }))
+}
+
+/// Whether there are the shards that `standbyShards` names.
+pub(super) fn check(config: &Config, shards: u16) -> Result<(), Stop> {
+    let beyond = |number: &&String| number.parse::<u16>().is_ok_and(|number| number >= shards);
+    match config.standby_shards.iter().find(beyond) {
+        None => Ok(()),
+        Some(number) => {
+            let line =
+                format!("standbyShards: there is no shard {number}, only 0 to {}", shards - 1);
+            Err(Stop::new(exit::CONFIG, line))
+        }
+    }
 }
 
 /// The address that `primary` names.
@@ -62,7 +78,7 @@ pub(super) fn role(config: &Config, data: &Path, index: u16) -> Role {
         .and_then(|bytes| State::of_file(&bytes)?.role);
     match remembered.filter(|_| config.is_paired()) {
         Some(role) => role,
-        None if config.is_standby => Role::Standby,
+        None if config.is_standby_of(index) => Role::Standby,
         None => Role::Primary,
     }
 }

@@ -1,13 +1,14 @@
 //! Frames of the replication stream: a checked head, then a payload whose length is bounded.
 //!
 //! Both directions use the same head; a kind says what the two numbers in it mean. A block's
-//! payload carries the checksum it has on disk, every other payload is covered by the head's.
+//! payload carries the checksum it has on disk (so does a copy's), every other payload is covered
+//! by the head's.
 //! Never: a payload that is looked at before its sum; memory reserved for a length that is claimed
 //! and not allowed.
 //!
 //! ```text
 //!  0 magic u32 "WREP"  4 version u16  6 kind u16   8 epoch u64  16 value u64
-//! 24 len u32          28 checksum u32 = crc32c(bytes 0..28, payload), for a block bytes 0..28
+//! 24 len u32          28 checksum u32 = crc32c(bytes 0..28, payload), with a block bytes 0..28
 //! 32 payload                                              all little-endian
 //! ```
 
@@ -16,7 +17,7 @@ use crate::base::limits::{HA_CONTROL_MAX, HA_FRAME_MAX};
 /// "WREP", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WREP");
 /// Version of the stream; peers of different versions refuse each other.
-pub const STREAM_VERSION: u16 = 1;
+pub const STREAM_VERSION: u16 = 2;
 /// Bytes before the payload.
 pub(crate) const HEAD: usize = 32;
 
@@ -43,9 +44,15 @@ pub(crate) enum Kind {
     HandOver,
     /// I am the primary, of an epoch you do not know [unused; nothing]: step down.
     Fence,
+    /// Give me the block that holds this position: mine is damaged [position; nothing].
+    Want,
+    /// Here it is, from there on [position; header and records].
+    Copy,
+    /// I have it not, or not whole [position; the reason as text].
+    Lack,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 13] = [
     Kind::Hello,
     Kind::Proof,
     Kind::Accept,
@@ -56,12 +63,20 @@ const KINDS: [Kind; 10] = [
     Kind::Pledge,
     Kind::HandOver,
     Kind::Fence,
+    Kind::Want,
+    Kind::Copy,
+    Kind::Lack,
 ];
 
 impl Kind {
     fn number(self) -> u16 {
         let at = KINDS.iter().position(|kind| *kind == self);
         at.map_or(0, |at| at as u16 + 1)
+    }
+
+    /// Whether its payload is a block, which has a checksum of its own.
+    fn is_block(self) -> bool {
+        matches!(self, Kind::Block | Kind::Copy)
     }
 
     fn of(number: u16) -> Option<Kind> {
@@ -124,7 +139,7 @@ pub(crate) fn put(out: &mut Vec<u8>, kind: Kind, epoch: u64, value: u64, parts: 
     out.extend_from_slice(&value.to_le_bytes());
     out.extend_from_slice(&(len as u32).to_le_bytes());
     let mut sum = crc32c::crc32c(&out[at..]);
-    if kind != Kind::Block {
+    if !kind.is_block() {
         sum = parts.iter().fold(sum, |sum, part| crc32c::crc32c_append(sum, part));
     }
     out.extend_from_slice(&sum.to_le_bytes());
@@ -148,14 +163,14 @@ pub(crate) fn split(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameFau
     let number = u16_at(head, 6);
     let kind = Kind::of(number).ok_or(FrameFault::Kind(number))?;
     let len = u32_at(head, 24);
-    let most = if kind == Kind::Block { HA_FRAME_MAX } else { HA_CONTROL_MAX };
+    let most = if kind.is_block() { HA_FRAME_MAX } else { HA_CONTROL_MAX };
     if len as usize > most {
         return Err(FrameFault::TooLong(len));
     }
     let end = HEAD + len as usize;
     let Some(payload) = bytes.get(HEAD..end) else { return Ok(None) };
     let mut sum = crc32c::crc32c(&head[..28]);
-    if kind != Kind::Block {
+    if !kind.is_block() {
         sum = crc32c::crc32c_append(sum, payload);
     }
     if sum != u32_at(head, 28) {

@@ -8,6 +8,7 @@
 
 use weir_io::{Driver, Socket};
 
+use super::donor::Donor;
 use super::epoch::term;
 use super::frame::Kind;
 use super::handshake::{Hello, judge, proof, proves};
@@ -20,12 +21,12 @@ use crate::base::limits::HA_HANDSHAKE_MS;
 use crate::commitlog::Log;
 
 /// The side of a proof.
-const STANDBY: &[u8] = b"standby";
+pub(super) const STANDBY: &[u8] = b"standby";
 /// See [`STANDBY`].
-const PRIMARY: &[u8] = b"primary";
+pub(super) const PRIMARY: &[u8] = b"primary";
 /// What is said to a peer whose proof is wrong.
-const WRONG_SECRET: &str = "the other side does not know the secret: set the same haSecret on both \
-                            boxes";
+pub(super) const WRONG_SECRET: &str =
+    "the other side does not know the secret: set the same haSecret on both boxes";
 
 /// A connection that has not proved who it is.
 #[derive(Debug)]
@@ -91,6 +92,9 @@ impl Pair {
         if let Err(why) = judge(&self.options, self.file.state.node, &hello) {
             return self.refuse(driver, stranger.link, &why);
         }
+        if hello.heals {
+            return self.help(driver, log, stranger.link, &hello);
+        }
         if hello.role == Role::Primary {
             return self.meet(driver, stranger.link, &hello);
         }
@@ -116,6 +120,7 @@ impl Pair {
                 return self.refuse(driver, link, &format!("its name cannot be kept: {errno}"));
             }
         }
+        self.pledged &= self.options.refuse;
         // One that follows has not taken over.
         self.asking_until_ns = 0;
         let (epoch, end) = (self.file.state.epochs.current(), log.watermarks().appended);
@@ -131,7 +136,22 @@ impl Pair {
             apart_ms
         );
         self.notes.say("replica-connected", text);
-        self.sender = Some(Sender::new(link, hello.node, epoch, from, end));
+        self.sender = Some(Sender::new(link, &hello, epoch, from, end));
+    }
+
+    /// A peer lost blocks to damage: it gets them, as far as both logs have the same history.
+    fn help(&mut self, driver: &mut Driver, log: &Log, mut link: Link, hello: &Hello) {
+        let end = log.watermarks().appended;
+        let own = &self.file.state.epochs;
+        let common = own.common(end, &hello.epochs, hello.span.1);
+        let Some(common) = common.filter(|_| hello.log_id == log.log_id()) else {
+            return self.refuse(driver, link, "the logs have no history in common");
+        };
+        link.put(Kind::Accept, own.current(), common, &[]);
+        link.flush(driver);
+        if let Some(before) = self.donor.replace(Donor::new(link, common)) {
+            before.link.close(driver);
+        }
     }
 
     /// Position that a peer is to follow from, or why it cannot.

@@ -49,6 +49,10 @@ pub(crate) struct Hello {
     pub ha_port: u16,
     /// What its acknowledgements mean, when it is the primary.
     pub policy: Policy,
+    /// As a standby, it serves readers.
+    pub reads: bool,
+    /// It comes for blocks that it lost to damage, and for nothing else.
+    pub heals: bool,
     /// Challenge.
     pub nonce: [u8; 16],
     /// Wall clock, milliseconds since 1970.
@@ -59,6 +63,8 @@ pub(crate) struct Hello {
     pub cluster: String,
     /// Broker name of the shard.
     pub broker: String,
+    /// Address that clients find it at.
+    pub client: String,
 }
 
 impl Hello {
@@ -69,7 +75,8 @@ impl Hello {
         out.extend_from_slice(&self.shard.0.to_le_bytes());
         out.extend_from_slice(&self.shard.1.to_le_bytes());
         out.extend_from_slice(&self.ha_port.to_le_bytes());
-        let bits = [self.policy.sync, self.policy.refuse, self.policy.durable];
+        let Policy { sync, refuse, durable } = self.policy;
+        let bits = [sync, refuse, durable, self.heals, self.reads];
         let policy = (0..).zip(bits).fold(0, |set, (at, bit)| set | u64::from(bit) << at);
         let words = [
             self.node,
@@ -86,7 +93,7 @@ impl Hello {
         out.extend_from_slice(&[0; 8]);
         debug_assert_eq!(out.len(), FIXED);
         self.epochs.put(&mut out);
-        for text in [&self.cluster, &self.broker] {
+        for text in [&self.cluster, &self.broker, &self.client] {
             let bytes = text.as_bytes();
             let bytes = bytes.get(..TEXT_MAX).unwrap_or(bytes);
             out.push(bytes.len() as u8);
@@ -123,11 +130,14 @@ impl Hello {
                 refuse: word(56) & 2 != 0,
                 durable: word(56) & 4 != 0,
             },
+            heals: word(56) & 8 != 0,
+            reads: word(56) & 16 != 0,
             wall_ms: word(64).cast_signed(),
             nonce,
             epochs,
             cluster: text()?,
             broker: text()?,
+            client: text()?,
         })
     }
 
@@ -222,11 +232,14 @@ mod tests {
             segments: (15, 16),
             ha_port: 10_912,
             policy: Policy { sync: true, refuse: false, durable: true },
+            heals: true,
+            reads: false,
             nonce: [7; 16],
             wall_ms: -5,
             epochs,
             cluster: "C".into(),
             broker: "box-1".into(),
+            client: "10.0.0.1:10911".into(),
         }
     }
 
@@ -239,6 +252,7 @@ mod tests {
             role: Role::Primary,
             primary: None,
             ha_port: 1,
+            client: String::new(),
             secret: Vec::new(),
             seed: [1; 32],
             boot: 0,
@@ -248,6 +262,7 @@ mod tests {
             slave_timeout_ms: 3000,
             max_gap_bytes: 1,
             catch_up_bytes: 1,
+            scrub_bytes: 0,
             reads: false,
         }
     }

@@ -23,6 +23,12 @@ pub(super) const KIND_CONNECT: u64 = 4;
 pub(super) const KIND_COLD: u64 = 5;
 /// See [`KIND_ACCEPT`].
 pub(super) const KIND_FLOOR: u64 = 6;
+/// See [`KIND_ACCEPT`].
+pub(super) const KIND_HELP: u64 = 7;
+/// See [`KIND_ACCEPT`].
+pub(super) const KIND_MEND_READ: u64 = 8;
+/// See [`KIND_ACCEPT`].
+pub(super) const KIND_MEND_WRITE: u64 = 9;
 
 /// A token of the pair's room; `value` has 48 bits.
 pub(super) fn token(kind: u64, value: u64) -> Token {

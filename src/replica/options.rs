@@ -41,6 +41,8 @@ pub struct ReplicaOptions {
     pub primary: Option<SocketAddr>,
     /// Port of this shard that peers connect to.
     pub ha_port: u16,
+    /// Address that clients find this shard at, for the other half's name server.
+    pub client: String,
     /// `haSecret`; empty on loopback only.
     pub secret: Vec<u8>,
     /// Random bytes of this start; challenges and the node's identity are drawn from them.
@@ -61,6 +63,8 @@ pub struct ReplicaOptions {
     /// `maxHaTransferByteInSecond`: what catching up may read from the disk and send, bytes a
     /// second.
     pub catch_up_bytes: u64,
+    /// `scrubBytesPerSecond`: sealed segments are read over at this pace; 0: they are not.
+    pub scrub_bytes: u64,
     /// `slaveReadEnable`: the standby serves readers.
     pub reads: bool,
 }

@@ -11,21 +11,26 @@ use std::path::Path;
 
 use weir_io::{Driver, Errno, Event, Listener, Socket};
 
+use super::donor::Donor;
 use super::epoch::{Entry, after};
 use super::fence::Handing;
 use super::floor::Floor;
 use super::frame::{Kind, word};
 use super::greet::Stranger;
 use super::handshake::{self, Hello, Policy};
-use super::link::{self, KIND_ACCEPT, KIND_COLD, Link, token};
+use super::link::{
+    self, KIND_ACCEPT, KIND_COLD, KIND_CONNECT, KIND_HELP, KIND_MEND_READ, KIND_MEND_WRITE, Link,
+    token,
+};
+use super::mender::Mender;
 use super::notes::{Note, Notes};
 use super::options::{ReplicaOptions, Role};
 use super::receiver::{Phase, Receiver};
 use super::sender::Sender;
 use super::standing::{Rules, Seen, Standing};
 use super::state::StateFile;
-use crate::base::limits::{BLOCK_HEADER, HA_BEAT_MS, HA_STRANGERS_MAX};
-use crate::commitlog::{BlockHeader, Log, open_shipment};
+use crate::base::limits::{HA_BEAT_MS, HA_STRANGERS_MAX};
+use crate::commitlog::Log;
 
 /// How far replies may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +58,16 @@ pub struct Pair {
     /// The standby holds everything below.
     pub(super) replicated: u64,
     floor: Floor,
-    ids: u64,
+    /// A peer that came for blocks.
+    pub(super) donor: Option<Donor>,
+    pub(super) mender: Mender,
+    /// Consumers were shown everything below while that was not bound to the standby.
+    pub(super) shown: u64,
+    /// The standby is to hear of another policy.
+    pub(super) tell_anew: bool,
+    /// A standby was given the pledge since the start, and has not agreed to go without.
+    pub(super) pledged: bool,
+    pub(super) ids: u64,
     nonces: u64,
     pub(super) notes: Notes,
     pub(super) restart: bool,
@@ -81,6 +95,11 @@ impl Pair {
             standing: Standing::Async,
             replicated,
             floor,
+            donor: None,
+            mender: Mender::new(),
+            shown: 0,
+            tell_anew: false,
+            pledged: false,
             ids: 0,
             nonces: 0,
             notes: Notes::default(),
@@ -181,7 +200,7 @@ impl Pair {
     /// Position above which nothing is shown to consumers, if there is one.
     pub fn visible(&self) -> Option<u64> {
         let bound = self.role == Role::Primary && self.options.sync && self.options.refuse;
-        bound.then_some(self.replicated)
+        bound.then_some(self.replicated.max(self.shown))
     }
 
     /// Why nothing is stored now; `None`: it is.
@@ -206,6 +225,13 @@ impl Pair {
 
     /// An event of the pair's room.
     pub fn on_event(&mut self, driver: &mut Driver, log: &mut Log, event: Event) {
+        let (kind, id) = event.token().map_or((0, 0), link::split);
+        if [KIND_MEND_READ, KIND_MEND_WRITE].contains(&kind) {
+            return self.mender_event(driver, log, event);
+        }
+        if self.mender.fetcher.is(id) || (kind == KIND_CONNECT && self.mender.fetcher.dials(id)) {
+            return self.mender.fetcher.on_event(driver, event);
+        }
         match event {
             Event::Accepted { result: Ok(socket), .. } => self.accepted(driver, socket),
             Event::Connected { token, result } => {
@@ -240,6 +266,15 @@ impl Pair {
                 if let Some(Err(why)) = sender.map(|sender| sender.arrived(log, buf, result)) {
                     self.refuse_standby(driver, &why);
                 }
+            }
+            Event::Read { buf, result, .. } if kind == KIND_HELP => {
+                let donor = self.donor.as_mut().filter(|donor| donor.link.id == id);
+                if let Some(damage) = donor.and_then(|h| h.arrived(driver, log, buf, result)) {
+                    log.note_damage(damage);
+                    self.notes.say("log-damaged", damage.to_string());
+                    self.heal(damage);
+                }
+                self.read(driver, log, id);
             }
             Event::Written { buf, .. } => self.floor.landed(buf),
             _ => {}
@@ -295,6 +330,11 @@ impl Pair {
         if let Some(why) = self.receiver.overdue(now_ns, patience_ns) {
             self.part(driver, why);
         }
+        if let Some(donor) = self.donor.take_if(|donor| donor.is_idle(now_ns)) {
+            donor.link.close(driver);
+        }
+        self.tick_mender(driver, log);
+        self.tick_policy(driver);
         self.tick_asking(driver);
         let addr = match self.role {
             // What it says of itself there must hold: what is on its way to the device lands first.
@@ -309,89 +349,6 @@ impl Pair {
         }
     }
 
-    /// The next block of the primary's log, checked and in its place. The shard takes it whole and
-    /// says [`Pair::took`].
-    pub fn next_block(&mut self, driver: &mut Driver, log: &Log) -> Option<(BlockHeader, &[u8])> {
-        loop {
-            if self.receiver.phase != Phase::Following {
-                return None;
-            }
-            match self.control_frame(driver, log) {
-                Ok(Front::Block) => break,
-                Ok(Front::Taken) => {}
-                Ok(Front::Nothing) => return None,
-                Err(why) => {
-                    self.part(driver, &why);
-                    return None;
-                }
-            }
-        }
-        let (frame, _) = self.receiver.link.as_ref()?.front().ok()??;
-        // Its sum was checked a moment ago.
-        Some((BlockHeader::peek(frame.payload)?, frame.payload.get(BLOCK_HEADER..)?))
-    }
-
-    /// The block that [`Pair::next_block`] gave was taken.
-    pub fn took(&mut self, driver: &mut Driver) {
-        let Some(link) = &mut self.receiver.link else { return };
-        if let Ok(Some((_, len))) = link.front() {
-            link.take(driver, len);
-        }
-    }
-
-    /// Handles what stands before the next block.
-    fn control_frame(&mut self, driver: &mut Driver, log: &Log) -> Result<Front, String> {
-        let Some(link) = &self.receiver.link else { return Ok(Front::Nothing) };
-        let Some((frame, len)) = link.front().map_err(|fault| fault.to_string())? else {
-            return Ok(Front::Nothing);
-        };
-        let (kind, value, epoch) = (frame.kind, frame.value, frame.epoch);
-        if epoch != self.receiver.epoch {
-            return Err(format!("a frame of epoch {epoch}, not {}", self.receiver.epoch));
-        }
-        if matches!(kind, Kind::Block | Kind::Beat) {
-            self.receiver.primary_end = (value, driver.now_ns());
-        }
-        match kind {
-            Kind::Block => {
-                let end = log.watermarks().appended;
-                match open_shipment(frame.payload, log.log_id()) {
-                    Ok((header, _)) if header.start == end => return Ok(Front::Block),
-                    Ok((header, _)) => {
-                        return Err(format!("a block of position {}, not {end}", header.start));
-                    }
-                    Err(fault) => return Err(format!("a block that is not whole ({fault:?})")),
-                }
-            }
-            Kind::Beat => {}
-            Kind::Pledge => self.pledged(driver, epoch)?,
-            // What it stands on must be durable before the role is; until then the word waits.
-            Kind::HandOver if log.fenced().is_none() && log.watermarks().durable < value => {
-                self.receiver.called = true;
-                return Ok(Front::Nothing);
-            }
-            Kind::HandOver => self.handed_over(driver, log, value)?,
-            Kind::Refuse => {
-                return Err(String::from_utf8_lossy(frame.payload).into_owned());
-            }
-            other => return Err(format!("an unexpected frame ({other:?})")),
-        }
-        if let Some(link) = &mut self.receiver.link {
-            link.take(driver, len);
-        }
-        Ok(Front::Taken)
-    }
-
-    fn pledged(&mut self, driver: &mut Driver, epoch: u64) -> Result<(), String> {
-        let durable = self.receiver.peer.as_ref().is_some_and(|(hello, _)| hello.policy.durable);
-        let boot = if durable { 0 } else { self.options.boot };
-        self.file.state.pledge = Some((epoch, boot));
-        self.file.save(driver).map_err(|errno| format!("the pledge cannot be kept: {errno}"))?;
-        let text = format!("in step with the primary of epoch {epoch}; it waits for this node");
-        self.notes.say("replica-in-sync", text);
-        Ok(())
-    }
-
     /// Frames of a link that is no stream of blocks to us.
     fn read(&mut self, driver: &mut Driver, log: &mut Log, id: u64) {
         if self.receiver.is(id) {
@@ -401,6 +358,10 @@ impl Pair {
         } else if self.sender.as_ref().is_some_and(|sender| sender.link.id == id) {
             if let Err(why) = self.read_acknowledgements(driver) {
                 self.refuse_standby(driver, &why);
+            }
+        } else if let Some(donor) = self.donor.as_mut().filter(|donor| donor.link.id == id) {
+            if let Err(why) = donor.read(driver, log) {
+                self.lost(driver, id, &why);
             }
         } else {
             self.read_stranger(driver, log, id);
@@ -469,7 +430,8 @@ impl Pair {
         }
         let text = format!(
             "going on alone since position {position}, epoch {epoch} (standbyLost=degrade): what \
-             is acknowledged now is on this box only"
+             is acknowledged now is on this box only{}",
+            self.doubt_of_pledge()
         );
         self.notes.say("replica-alone", text);
         true
@@ -488,6 +450,7 @@ impl Pair {
         if self.options.refuse {
             sender.link.put(Kind::Pledge, epoch, self.replicated, &[]);
             sender.link.flush(driver);
+            self.pledged = true;
         }
         let text = format!("the standby is in step at position {}", self.replicated);
         self.notes.say("replica-in-sync", text);
@@ -506,7 +469,9 @@ impl Pair {
         let strangers = self.strangers.iter_mut().map(|stranger| &mut stranger.link);
         let closing = self.closing.iter_mut().map(|(link, _)| link);
         let sender = self.sender.iter_mut().map(|sender| &mut sender.link);
-        let all = strangers.chain(closing).chain(sender).chain(self.receiver.link.as_mut());
+        let donor = self.donor.iter_mut().map(|donor| &mut donor.link);
+        let all = strangers.chain(closing).chain(sender).chain(donor);
+        let all = all.chain(self.receiver.link.as_mut());
         all.into_iter().find(|link| link.id == id)
     }
 
@@ -522,6 +487,9 @@ impl Pair {
         }
         if let Some(at) = self.strangers.iter().position(|stranger| stranger.link.id == id) {
             self.strangers.swap_remove(at).link.close(driver);
+        }
+        if let Some(donor) = self.donor.take_if(|donor| donor.link.id == id) {
+            donor.link.close(driver);
         }
         if let Some(at) = self.closing.iter().position(|(link, _)| link.id == id) {
             self.closing.swap_remove(at).0.close(driver);
@@ -543,7 +511,7 @@ impl Pair {
         self.refuse(driver, sender.link, why);
     }
 
-    fn primary_address(&self) -> Option<SocketAddr> {
+    pub(super) fn primary_address(&self) -> Option<SocketAddr> {
         let learned = self.file.state.peer.map(|(_, addr)| addr);
         match self.file.state.role {
             // A promotion turned the pair round: the other half is where it was last.
@@ -558,29 +526,39 @@ impl Pair {
 
     /// What this node says of itself.
     pub(super) fn hello(&mut self, driver: &Driver, log: &Log) -> Hello {
-        self.nonces += 1;
         let end = match self.role {
             Role::Primary => log.watermarks().appended,
             Role::Standby => log.held(),
         };
+        let segments = (log.min_segment(), log.segment_bytes());
+        let span = (log.min_position(), end);
+        Hello { segments, ..self.hello_of(driver, log.log_id(), span) }
+    }
+
+    /// What it says while its log, whose identity and span these are, may not be open.
+    pub(super) fn hello_of(&mut self, driver: &Driver, log_id: u64, span: (u64, u64)) -> Hello {
+        self.nonces += 1;
         Hello {
             role: self.role,
             shard: (self.options.shard, self.options.shards),
             node: self.file.state.node,
-            log_id: log.log_id(),
-            span: (log.min_position(), end),
-            segments: (log.min_segment(), log.segment_bytes()),
+            log_id,
+            span,
+            segments: (0, 0),
             ha_port: self.options.ha_port,
             policy: Policy {
                 sync: self.options.sync,
                 refuse: self.options.refuse,
                 durable: self.options.ack_durable,
             },
+            reads: self.options.reads,
+            heals: false,
             nonce: handshake::nonce(&self.options.seed, self.nonces),
             wall_ms: driver.wall_ms(),
             epochs: self.file.state.epochs.clone(),
             cluster: self.options.cluster.clone(),
             broker: self.options.broker.clone(),
+            client: self.options.client.clone(),
         }
     }
 
@@ -588,15 +566,10 @@ impl Pair {
     pub fn close(&mut self, driver: &mut Driver) {
         let links = self.strangers.drain(..).map(|stranger| stranger.link);
         let links = links.chain(self.closing.drain(..).map(|(link, _)| link));
+        let links = links.chain(self.donor.take().map(|donor| donor.link));
         links.chain(self.sender.take().map(|s| s.link)).for_each(|link| link.close(driver));
         self.receiver.part(driver);
+        self.mender.fetcher.part(driver);
         self.file.close(driver);
     }
-}
-
-/// What stands at the front of the standby's stream.
-enum Front {
-    Block,
-    Taken,
-    Nothing,
 }

@@ -9,6 +9,7 @@
 use weir_io::Driver;
 
 use super::epoch::term;
+use super::mender::Healing;
 use super::options::Role;
 use super::pair::Pair;
 use super::receiver::Phase;
@@ -42,6 +43,8 @@ pub struct Report {
     pub provable: bool,
     /// Error of the standby's log, 0: none.
     pub standby_failed: u64,
+    /// Damage in this node's log, and what was healed of it.
+    pub healing: Healing,
 }
 
 impl Pair {
@@ -55,6 +58,7 @@ impl Pair {
             end,
             alone_since: state.alone.map(|(position, _)| position),
             provable: self.is_provable(),
+            healing: self.mender.report(),
             ..Report::default()
         };
         match self.role {

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use weir_io::{Buf, Driver, Errno};
 
 use super::frame::Kind;
+use super::handshake::Hello;
 use super::link::{KIND_COLD, Link, token};
 use crate::base::limits::{HA_AGES_MAX, HA_BEAT_MS, HA_WINDOW_BYTES};
 use crate::commitlog::{ColdRead, Log, Window};
@@ -35,6 +36,8 @@ pub(super) struct Sender {
     pub(super) link: Link,
     /// Identity of its node.
     pub(super) node: u64,
+    /// Address that clients find it at, and whether it serves readers.
+    pub(super) client: (String, bool),
     /// Epoch of this primary.
     epoch: u64,
     /// Position of the next block to send.
@@ -56,10 +59,11 @@ pub(super) struct Sender {
 
 impl Sender {
     /// A standby that has proved itself and holds everything below `from`.
-    pub(super) fn new(link: Link, node: u64, epoch: u64, from: u64, goal: u64) -> Sender {
+    pub(super) fn new(link: Link, hello: &Hello, epoch: u64, from: u64, goal: u64) -> Sender {
         Sender {
             link,
-            node,
+            node: hello.node,
+            client: (hello.client.clone(), hello.reads),
             epoch,
             next: from,
             received: from,

@@ -26,6 +26,8 @@ const WAITING_MAX: usize = 4096;
 pub(super) struct Changes {
     next: u64,
     pub(super) waiting: Map<u64, (Waiter, u32)>,
+    /// The pair's other half as the name server was told of it last.
+    neighbour: Option<(u64, String)>,
 }
 
 impl Server {
@@ -78,29 +80,33 @@ impl Server {
     /// Tells the name server which topics changed here.
     fn post_routes(&mut self) {
         let (changed, removed) = self.shard.take_changed_topics();
+        let known = self.changes.neighbour.as_ref().map(|(id, addr)| (*id, addr.as_str()));
+        let met = self.shard.neighbour() != known;
         if !changed.is_empty() || !removed.is_empty() {
             self.ring();
-            let broker_name = self.shard.broker.options().broker_name.clone();
-            let broker_id = u64::from(self.shard.is_standby());
-            if self.naming.is_some() {
-                self.take_routes((&broker_name, broker_id), &changed, &removed);
-            } else {
-                let routes = Letter::Routes { broker_name, broker_id, changed, removed };
-                self.post.send(0, routes);
-            }
+        } else if !met {
+            return;
+        }
+        let neighbour = self.shard.neighbour().map(|(id, addr)| (id, addr.to_owned()));
+        self.changes.neighbour.clone_from(&neighbour);
+        let broker_name = self.shard.broker.options().broker_name.clone();
+        let broker_id = u64::from(self.shard.is_standby());
+        let routes = Letter::Routes { broker_name, broker_id, neighbour, changed, removed };
+        if self.naming.is_some() {
+            self.take_routes(routes);
+        } else {
+            self.post.send(0, routes);
         }
     }
 
-    fn take_routes(
-        &mut self,
-        (broker_name, broker_id): (&str, u64),
-        changed: &[crate::broker::TopicConfig],
-        removed: &[String],
-    ) {
+    fn take_routes(&mut self, routes: Letter) {
         let now_ns = self.now_ns;
+        let Letter::Routes { broker_name, broker_id, neighbour, changed, removed } = routes else {
+            return;
+        };
         let Some(desk) = self.naming.as_mut() else { return };
-        desk.set_role(broker_name, broker_id);
-        if let Err(why) = desk.routes(now_ns, broker_name, changed, removed) {
+        desk.set_role(&broker_name, broker_id, neighbour.as_ref());
+        if let Err(why) = desk.routes(now_ns, &broker_name, &changed, &removed) {
             self.shard.voice.say("route-refused", &format_args!("{broker_name}: {why}"));
         }
     }
@@ -129,9 +135,7 @@ impl Server {
                 Letter::Open => self.open_doors(),
                 Letter::Stop => self.stop(),
                 Letter::Drain(timeout_ms, reply) => self.begin_drain(timeout_ms, reply),
-                Letter::Routes { broker_name, broker_id, changed, removed } => {
-                    self.take_routes((&broker_name, broker_id), &changed, &removed);
-                }
+                routes @ Letter::Routes { .. } => self.take_routes(routes),
                 Letter::Change { from, ticket, metas } => {
                     for meta in &metas {
                         if let Err(reject) = self.shard.change_from_peer(&mut self.driver, meta) {

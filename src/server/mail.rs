@@ -27,6 +27,8 @@ pub enum Letter {
         broker_name: String,
         /// 0 for a primary, 1 for a standby.
         broker_id: u64,
+        /// Broker id and client address of the pair's other half, while it is connected.
+        neighbour: Option<(u64, String)>,
         /// Topics that are new or changed.
         changed: Vec<TopicConfig>,
         /// Topics that are gone.

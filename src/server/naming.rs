@@ -31,8 +31,9 @@ pub struct NamingDesk {
     /// Body being written; kept for its capacity.
     pub(super) body: Vec<u8>,
     next_scan_ns: u64,
-    /// Our own shards.
+    /// Our own shards, and the names of those that are standbys.
     own: usize,
+    standbys: Set<String>,
     /// Topics that the route shows.
     shown: Set<String>,
     /// New topics that not every shard has told of yet.
@@ -84,6 +85,11 @@ impl NamingDesk {
             body: Vec::new(),
             next_scan_ns: 0,
             own: own.len(),
+            standbys: own
+                .iter()
+                .filter(|shard| shard.broker_id != 0)
+                .map(|shard| shard.broker_name.clone())
+                .collect(),
             shown: Set::default(),
             gathering: Map::default(),
         }
@@ -94,9 +100,22 @@ impl NamingDesk {
         self.table.set_own_permission(permission);
     }
 
-    /// Goes by another role of one of our own shards.
-    pub(super) fn set_role(&mut self, broker_name: &str, broker_id: u64) {
+    /// Goes by the role of one of our own shards, and by the pair's other half: its id and client
+    /// address while it is connected.
+    pub(super) fn set_role(
+        &mut self,
+        broker_name: &str,
+        broker_id: u64,
+        neighbour: Option<&(u64, String)>,
+    ) {
         self.table.set_own_id(broker_name, broker_id);
+        if broker_id == 0 {
+            self.standbys.remove(broker_name);
+        } else if !self.standbys.contains(broker_name) {
+            self.standbys.insert(broker_name.to_owned());
+        }
+        let neighbour = neighbour.map(|(id, addr)| (*id, addr.as_str()));
+        self.table.set_neighbour(broker_name, neighbour);
     }
 
     /// Takes in what a shard says of its topics. A new topic is shown when every shard has told of
@@ -125,7 +144,10 @@ impl NamingDesk {
                 .or_insert_with(|| Gathering { since_ns: now_ns, told: Vec::new() });
             gathering.told.retain(|(name, _)| name != broker_name);
             gathering.told.push((broker_name.to_owned(), topic.clone()));
-            if gathering.told.len() == self.own {
+            // A standby of another box's primary has a topic when that box tells it.
+            let primaries = self.own - self.standbys.len();
+            let wanted = if primaries == 0 { self.own } else { primaries };
+            if gathering.told.len() >= wanted {
                 self.show_gathered(&topic.name)?;
             }
         }
@@ -221,6 +243,54 @@ mod tests {
         assert_eq!(brokers(&desk, "orders"), 0, "deleted");
         desk.routes(10, "box-0", &topic, &[]).unwrap();
         assert_eq!(brokers(&desk, "orders"), 0, "its next life gathers anew");
+    }
+
+    #[test]
+    fn the_other_half_of_a_pair_is_shown_while_it_is_connected_whichever_the_roles() {
+        let mut desk = desk();
+        let topic = [TopicConfig::new("orders", 2, Origin::Auto)];
+        desk.routes(0, "box-0", &topic, &[]).unwrap();
+        desk.routes(0, "box-1", &topic, &[]).unwrap();
+        let addrs = |desk: &NamingDesk| {
+            let mut body = Vec::new();
+            desk.table.route("orders", Dialect::Standard, None, &mut body).unwrap();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let rows = text.split("\"brokerAddrs\":{").skip(1);
+            rows.map(|row| row.split('}').next().unwrap_or("").to_owned()).collect::<Vec<_>>()
+        };
+        let (own, other) = ("127.0.0.1:10911", "10.0.0.2:10911");
+        desk.set_role("box-0", 0, Some(&(1, other.to_owned())));
+        let found = addrs(&desk);
+        assert!(found[0].contains(own) && found[0].contains(other), "{found:?}");
+        assert!(!found[1].contains(other), "{found:?}");
+        // The roles change hands: never two under one id, and our own stays.
+        desk.set_role("box-0", 1, Some(&(0, other.to_owned())));
+        let found = addrs(&desk);
+        let place = |addr: &str| found[0].find(addr).unwrap();
+        assert!(place(other) < place(own), "{found:?}");
+        desk.set_role("box-0", 1, None);
+        let found = addrs(&desk);
+        assert!(found[0].contains(own) && !found[0].contains(other), "{found:?}");
+        desk.set_role("box-0", 1, Some(&(1, other.to_owned())));
+        assert_eq!(addrs(&desk), found, "our own id is not given away");
+    }
+
+    #[test]
+    fn a_standby_of_another_boxs_primary_is_not_waited_for() {
+        let mut desk = desk();
+        let topic = [TopicConfig::new("orders", 2, Origin::Auto)];
+        desk.set_role("box-1", 1, None);
+        desk.routes(0, "box-0", &topic, &[]).unwrap();
+        assert_eq!(brokers(&desk, "orders"), 1, "the only primary of this box has told");
+        desk.routes(5, "box-1", &topic, &[]).unwrap();
+        assert_eq!(brokers(&desk, "orders"), 2, "its primary's log brought it here");
+        // Without any primary all are waited for.
+        desk.set_role("box-0", 1, None);
+        let other = [TopicConfig::new("other", 2, Origin::Auto)];
+        desk.routes(6, "box-1", &other, &[]).unwrap();
+        assert_eq!(brokers(&desk, "other"), 0);
+        desk.routes(7, "box-0", &other, &[]).unwrap();
+        assert_eq!(brokers(&desk, "other"), 2);
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub struct Backlog {
 }
 
 /// How a shard is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Its broker name.
     pub broker: String,
@@ -140,6 +140,8 @@ pub struct Health {
     pub failed: Option<String>,
     /// Why new messages are refused for now, though reads go on; `None`: they are taken.
     pub refusing: Option<String>,
+    /// What a power cut would cost now.
+    pub at_risk: AtRisk,
 }
 
 impl Server {
@@ -253,6 +255,7 @@ impl Server {
             broker: self.shard.broker.options().broker_name.clone(),
             failed,
             refusing: self.shard.refusing(),
+            at_risk: self.shard.at_risk(),
         }
     }
 }

@@ -41,6 +41,10 @@ impl Shard {
 
     /// Makes a change that another shard asks for.
     pub fn change_from_peer(&mut self, driver: &mut Driver, meta: &Meta) -> Result<(), Reject> {
+        // A standby's topics and groups come with its primary's log.
+        if self.is_standby() {
+            return Ok(());
+        }
         self.apply_change(driver, meta, false)
     }
 

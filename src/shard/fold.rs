@@ -43,7 +43,7 @@ impl Fold {
         index: File,
     ) -> Result<Fold, OpenFault> {
         let replay = Replay::begin(driver, &options.dir).map_err(|errno| {
-            OpenFault::Failed(format!("cannot write in {}: {errno}", options.dir.display()))
+            OpenFault::of(errno, format!("cannot write in {}: {errno}", options.dir.display()))
         })?;
         let fresh = |broker| Fold {
             broker,
@@ -105,7 +105,7 @@ impl Fold {
         });
         watched.unwrap_or_else(|errno| {
             let text = format!("cannot note how far the replay is: {errno}");
-            self.fault.get_or_insert(OpenFault::Failed(text));
+            self.fault.get_or_insert(OpenFault::of(errno, text));
             0
         })
     }
@@ -128,7 +128,7 @@ impl Fold {
                     Ok(()) => continue,
                     Err(errno) => {
                         let text = format!("cannot write the consume queue file: {errno}");
-                        self.fault.get_or_insert(OpenFault::Failed(text));
+                        self.fault.get_or_insert(OpenFault::of(errno, text));
                     }
                 },
                 Err(error) => self.unusable(driver, position, bytes, &format!("{error:?}")),

@@ -10,7 +10,8 @@ use weir_io::{Driver, Event, Listener};
 
 use super::shard::Shard;
 use crate::base::limits::HA_INBOX_PAUSE;
-use crate::broker::{Applied, ApplyError, Broker, Meta, Reject, TopicConfig, code};
+use crate::broker::{Applied, ApplyError, Broker, Meta, PullPlan, Reject, TopicConfig, code};
+use crate::commitlog::Damage;
 use crate::replica::{Gate, Pair, Report, Role};
 
 /// How far a standby's state has come.
@@ -218,9 +219,38 @@ impl Shard {
     pub(super) fn end_turn_pair(&mut self, driver: &mut Driver) {
         let Some(pair) = &mut self.pair else { return };
         pair.end_turn(driver, &self.log);
+        if pair.take_healed() {
+            self.cold.give_back();
+        }
         for (id, text) in pair.take_notes() {
             self.voice.say(id, &format_args!("{text}"));
         }
+    }
+
+    /// A block was read that is not what it should be: the other half may have it.
+    pub(super) fn heal(&mut self, damage: Damage) {
+        if let Some(pair) = &mut self.pair {
+            pair.heal(damage);
+        }
+    }
+
+    /// Whether readers go around this damage: by the operator's choice, and when it cannot be
+    /// healed.
+    pub(super) fn goes_around(&self, damage: &Damage) -> bool {
+        let waits = self.pair.as_ref().is_some_and(|pair| pair.may_heal(damage));
+        self.log.serves_around() && !waits
+    }
+
+    /// Broker id and client address of the other half, while it is connected.
+    pub fn neighbour(&self) -> Option<(u64, &str)> {
+        self.pair.as_ref().and_then(|pair| pair.neighbour())
+    }
+
+    /// `suggestWhichBrokerId` of an answer with these extents: see [`Pair::recommended`].
+    pub(super) fn suggested(&self, plan: &PullPlan) -> u64 {
+        let Some(pair) = &self.pair else { return 0 };
+        let read = plan.extents.last().map(|(position, size)| position + u64::from(*size));
+        pair.recommended(&self.log, read.unwrap_or(self.log.watermarks().appended))
     }
 
     /// What it does every few tens of milliseconds.

@@ -5,6 +5,7 @@
 //! then on blocks of earlier starts can never be taken for newer ones.
 //! Never: a start on a log that another process still writes; damage passed over in silence.
 
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use weir_io::{Driver, Errno, File, OpenMode};
@@ -21,7 +22,9 @@ use super::tuning::Tuning;
 use super::voice::Voice;
 use crate::base::limits::FOLD_STEP;
 use crate::broker::{BrokerOptions, Meta};
-use crate::commitlog::{Log, LogError, LogOptions, Recovered, cut, is_quarantined};
+use crate::commitlog::{
+    Copied, Gap, Log, LogError, LogOptions, Mend, Recovered, cut, is_quarantined,
+};
 use crate::measure::Meter;
 use crate::replica::{Pair, ReplicaOptions, Role};
 
@@ -53,8 +56,20 @@ pub enum OpenFault {
     InUse(String),
     /// The directory is of another shard or shard count.
     Foreign(String),
+    /// The disk has no room for what a start writes.
+    Full(String),
     /// Something else failed.
     Failed(String),
+}
+
+impl OpenFault {
+    /// A start that an error of the system ended, as `text` says.
+    pub(super) fn of(errno: Errno, text: String) -> OpenFault {
+        match errno {
+            Errno::NO_SPACE => OpenFault::Full(text),
+            _ => OpenFault::Failed(text),
+        }
+    }
 }
 
 impl std::fmt::Display for OpenFault {
@@ -62,6 +77,7 @@ impl std::fmt::Display for OpenFault {
         let (OpenFault::Damaged(text)
         | OpenFault::InUse(text)
         | OpenFault::Foreign(text)
+        | OpenFault::Full(text)
         | OpenFault::Failed(text)) = self;
         f.write_str(text)
     }
@@ -76,7 +92,7 @@ impl From<LogError> for OpenFault {
             }
             LogError::InUse(_) => OpenFault::InUse(text),
             LogError::Foreign(..) => OpenFault::Foreign(text),
-            LogError::Io(..) => OpenFault::Failed(text),
+            LogError::Io(.., errno) => OpenFault::of(errno, text),
         }
     }
 }
@@ -98,24 +114,34 @@ impl Shard {
         let dir = options.dir.clone();
         driver
             .create_dir(&dir)
-            .map_err(|e| OpenFault::Failed(format!("cannot create {}: {e}", dir.display())))?;
+            .map_err(|e| OpenFault::of(e, format!("cannot create {}: {e}", dir.display())))?;
         let mut pair = open_pair(driver, &options)?;
+        let paired = pair.is_some();
         let standby = pair.as_ref().is_some_and(|pair| pair.role() == Role::Standby);
         let index = open_index(driver, &options)?;
         let mut fold = Fold::begin(driver, &options, &mut voice, index)?;
         let image = fold.image.take();
         let mut steps = Steps::default();
-        let (mut log, report) =
-            Log::open(driver, options.log.clone(), image, &mut |driver, at, bytes| {
-                steps.pass(at, folded);
-                fold.take(driver, at, bytes)
-            })?;
+        let (folded, done) = (RefCell::new(folded), Cell::new(0));
+        let mut sink = |driver: &mut Driver, at: u64, bytes: &[u8]| {
+            done.set(steps.pass(at, *folded.borrow_mut()));
+            fold.take(driver, at, bytes)
+        };
+        let mut healer = Healer { pair: pair.as_deref_mut(), why: None };
+        let mut mend = |driver: &mut Driver, log_id: u64, gap: &Gap| {
+            let tell = &mut *folded.borrow_mut();
+            healer.copy(driver, log_id, gap, &mut || tell(done.get()))
+        };
+        let mend: Option<Mend<'_>> = if paired { Some(&mut mend) } else { None };
+        let opened = Log::open_mending(driver, options.log.clone(), image, &mut sink, mend);
+        let (mut log, report) = opened.map_err(|error| healer.told(error))?;
         if let Some(fault) = fold.fault {
             return Err(fault);
         }
         fold.end(driver, &log, &mut voice, standby);
         tell_quarantined(driver, &options, &mut voice);
         if let Some(pair) = &mut pair {
+            pair.was_healed(&report.healed);
             pair.begin(driver, &mut log).map_err(|errno| cannot(&options, errno))?;
         }
         let (broker, loaded) = (fold.broker, fold.loaded);
@@ -135,6 +161,7 @@ impl Shard {
             ),
             pending: Pending::new(),
             cold: Cold::default(),
+            ahead: Vec::new(),
             checkpoints: Checkpoints::new(dir, loaded),
             keeper: Keeper::new(driver.now_ns()),
             scratch: Vec::new(),
@@ -162,8 +189,40 @@ impl Shard {
     }
 }
 
+/// Heals what the start of the log meets, from the other half.
+struct Healer<'a> {
+    pair: Option<&'a mut Pair>,
+    /// Why the last damage could not be healed.
+    why: Option<String>,
+}
+
+impl Healer<'_> {
+    fn copy(
+        &mut self,
+        driver: &mut Driver,
+        log_id: u64,
+        gap: &Gap,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<Copied, String> {
+        let Some(pair) = &mut self.pair else { return Err("there is no other half".into()) };
+        let copy = pair.fetch_now(driver, log_id, gap, waiting);
+        self.why = copy.as_ref().err().cloned();
+        copy
+    }
+
+    /// The reason why the log is not opened, with why it was not healed.
+    fn told(self, error: LogError) -> OpenFault {
+        match (OpenFault::from(error), self.why) {
+            (OpenFault::Damaged(text), Some(why)) => {
+                OpenFault::Damaged(format!("{text}. It could not be healed: {why}"))
+            }
+            (fault, _) => fault,
+        }
+    }
+}
+
 fn cannot(options: &ShardOptions, errno: Errno) -> OpenFault {
-    OpenFault::Failed(format!("cannot write {}: {errno}", options.dir.display()))
+    OpenFault::of(errno, format!("cannot write {}: {errno}", options.dir.display()))
 }
 
 /// What is remembered of the pair; a role that was changed is in force from here on.
@@ -195,13 +254,15 @@ struct Steps {
 }
 
 impl Steps {
-    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) {
+    /// The record at `position` is folded. Gives the bytes read so far.
+    fn pass(&mut self, position: u64, tell: &mut dyn FnMut(u64)) -> u64 {
         let first = *self.first.get_or_insert(position);
         let done = position.saturating_sub(first);
         if done >= self.next {
             self.next = done + FOLD_STEP;
             tell(done);
         }
+        done
     }
 }
 
@@ -220,6 +281,10 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
         0 => String::new(),
         bytes => format!(", {bytes} bytes of unfinished blocks cut"),
     };
+    let healed = match report.healed.len() {
+        0 => String::new(),
+        count => format!(", {count} damaged places healed from the other half"),
+    };
     let staging = if log.survives_kill() {
         ""
     } else {
@@ -228,8 +293,8 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
     let [took, reading, settling] =
         [took_ns, report.read_ns, report.settle_ns].map(|ns| ns / 1_000_000);
     format!(
-        "{start}{resumed}{replayed}{torn}{staging}, {took} ms ({reading} reading, {settling} \
-         making durable)"
+        "{start}{resumed}{replayed}{torn}{healed}{staging}, {took} ms ({reading} reading, \
+         {settling} making durable)"
     )
 }
 
@@ -259,5 +324,5 @@ fn open_index(driver: &mut Driver, options: &ShardOptions) -> Result<File, OpenF
     let mode = OpenMode { create: true, write: true, direct: true };
     driver
         .open(&path, mode)
-        .map_err(|e| OpenFault::Failed(format!("cannot open {}: {e}", path.display())))
+        .map_err(|e| OpenFault::of(e, format!("cannot open {}: {e}", path.display())))
 }

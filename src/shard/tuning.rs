@@ -57,6 +57,8 @@ pub struct Tuning {
     pub delete_when: HourSet,
     /// `flushIntervalCommitLog`, milliseconds.
     pub flush_interval_ms: u64,
+    /// `standbyLost = refuse`; only a pair goes by it.
+    pub standby_lost_refuse: bool,
 }
 
 impl Default for Tuning {
@@ -81,6 +83,7 @@ impl Default for Tuning {
             retention_bytes: 0,
             delete_when: HourSet::default(),
             flush_interval_ms: 500,
+            standby_lost_refuse: true,
         }
     }
 }

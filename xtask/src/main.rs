@@ -7,7 +7,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{binary, docs, failover, fill, fuzz, hugepages, interop, service, tidy, toolbox, tune};
+use xtask::{
+    binary, docs, failover, fill, fuzz, heal, hugepages, interop, service, tidy, toolbox, tune,
+};
 
 /// weir's toolbox.
 #[derive(Parser)]
@@ -33,6 +35,8 @@ enum Command {
     Fill(fill::Arguments),
     /// Take the primary of a pair away under load, again and again
     Failover(failover::Arguments),
+    /// Damage one half of a pair, cut its tail, and get everything back
+    Heal(heal::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
     Tune,
     /// Prove the systemd units in a real systemd of its own (needs root)
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
         Command::Failover(arguments) => failover::check(&arguments),
+        Command::Heal(arguments) => heal::check(&arguments),
         Command::Registration(arguments) => interop::registration(&arguments),
         Command::Fill(arguments) => fill::check(&arguments),
         Command::Service(arguments) => service::check(&arguments),

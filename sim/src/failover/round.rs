@@ -388,7 +388,7 @@ impl Round {
             let _ = node.shard.change(&mut node.driver, Meta::GroupPut(GroupConfig::new(GROUP)));
             return Ok(());
         }
-        let Some(Ok(Pulled { next, bodies })) = node.pull(queue, at) else { return Ok(()) };
+        let Some(Ok(Pulled { next, bodies, .. })) = node.pull(queue, at) else { return Ok(()) };
         if self.plan.mode == Mode::Refuse {
             for ((position, offset), body) in &bodies {
                 let id = number(body).ok_or("a body that nobody sent")?;

@@ -57,6 +57,7 @@ pub(super) fn examine(
     findings.push(plan::huge_pages(tree, facts.arena_bytes));
     findings.extend(storage::look(tree, &facts, config, count, may_write));
     findings.push(plan::ports(config, count));
+    findings.extend(plan::primary(config));
     findings.push(plan::addresses(config, count));
     findings.extend(host::settings(&readings));
     Ok(findings)

@@ -4,7 +4,8 @@
 //! for a moment; one that is held by a weir that answers on the control port is no fault.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_io::{cpu, group};
@@ -17,6 +18,8 @@ use crate::config::Config;
 use crate::node;
 
 const MIB: f64 = 1024.0 * 1024.0;
+/// Longest wait for another box.
+const REACH: Duration = Duration::from_secs(2);
 
 /// Which cores, how many shards, which shard where.
 pub(super) fn shards(config: &Config) -> (Finding, u16) {
@@ -152,7 +155,7 @@ pub(super) fn ports(config: &Config, shards: u16) -> Finding {
         let lines: Vec<String> = taken.iter().map(line).collect();
         Finding::new("ports", Verdict::NotReady, lines.join("\n")).mended_by(
             "stop what holds them (ss -ltnp), or set listenPort, namesrvListenPort, \
-             controlListenPort, bind",
+             controlListenPort, haListenPort, bind",
         )
     };
     finding.with(json!(rows))
@@ -166,12 +169,34 @@ fn listeners(config: &Config, shards: u16) -> Vec<(String, SocketAddr)> {
         all.extend(
             config.shard_vip_port(shard).map(|port| (format!("shard {shard} VIP"), at(port))),
         );
+        all.extend(config.shard_ha_port(shard).map(|port| (format!("shard {shard} HA"), at(port))));
     }
     if config.control_port() != 0 {
         let addr = SocketAddr::new(config.control_bind, config.control_port());
         all.push(("control".to_owned(), addr));
     }
     all
+}
+
+/// Whether the HA port of the primary that `primary` names takes connections; `None`: this box has
+/// no primary to follow.
+pub(super) fn primary(config: &Config) -> Option<Finding> {
+    let text = config.primary.first().filter(|_| config.follows())?;
+    let reached = text.to_socket_addrs().and_then(|mut found| {
+        let addr = found.next().ok_or_else(|| std::io::Error::other("the name has no address"))?;
+        TcpStream::connect_timeout(&addr, REACH)
+    });
+    let finding = match reached {
+        Ok(_) => Finding::new("primary", Verdict::Ready, format!("{text} takes connections")),
+        Err(error) => {
+            let why = format!("{text} cannot be reached: {error}; this standby would wait for it");
+            Finding::new("primary", Verdict::Warn, why).mended_by(
+                "start the primary, and let its HA port (listenPort + 1 of its first shard) \
+                 through the firewall",
+            )
+        }
+    };
+    Some(finding.with(json!({ "address": text })))
 }
 
 /// Whether a weir answers on the control port.

@@ -98,6 +98,32 @@ fn a_port_that_somebody_holds_is_not_ready_and_named_with_the_remedy() {
 }
 
 #[test]
+fn the_ha_port_is_looked_at_and_so_is_the_primary_of_a_standby() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let mut config = Config {
+        listen_port: port - 1,
+        namesrv_listen_port: 1,
+        control_listen_port: Some(0),
+        broker_role: crate::config::BrokerRole::SyncMaster,
+        is_standby: true,
+        primary: vec![format!("127.0.0.1:{port}")],
+        ..config(Path::new("weir-data"))
+    };
+    assert_eq!(config.shard_ha_port(0), Some(port));
+    let ports = super::plan::ports(&config, 1);
+    assert_eq!(ports.verdict, Verdict::NotReady);
+    assert!(ports.text.contains(&format!("shard 0 HA 127.0.0.1:{port}: taken")), "{}", ports.text);
+    assert_eq!(super::plan::primary(&config).unwrap().verdict, Verdict::Ready);
+    drop(held);
+    let away = super::plan::primary(&config).unwrap();
+    assert_eq!(away.verdict, Verdict::Warn);
+    assert!(away.text.contains("cannot be reached") && away.mend.is_some());
+    config.is_standby = false;
+    assert!(super::plan::primary(&config).is_none());
+}
+
+#[test]
 fn data_in_memory_and_an_old_kernel_are_not_ready() {
     let root = folder("memory");
     let tree = tree(&root, &[("proc/self/mountinfo", "22 1 0:25 / / rw - tmpfs tmpfs rw\n")]);

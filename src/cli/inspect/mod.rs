@@ -11,3 +11,4 @@ mod segment;
 mod walk;
 
 pub(super) use segment::run;
+pub(super) use walk::{End, Segment};

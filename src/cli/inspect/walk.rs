@@ -15,46 +15,48 @@ use crate::exit::{self, Stop};
 
 /// An open segment file.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(in super::super) struct Segment {
     path: PathBuf,
     file: File,
     /// Whose log it is.
-    pub(super) identity: Identity,
+    pub(in super::super) identity: Identity,
     /// Its number.
-    pub(super) number: u32,
+    pub(in super::super) number: u32,
     /// Its size according to its header page.
-    pub(super) size: u64,
+    pub(in super::super) size: u64,
+    /// Bytes of the file: a tail that was cut has no more than its last block.
+    len: u64,
 }
 
 /// A block and where it stands.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(in super::super) struct Found {
     /// Offset in the file.
-    pub(super) offset: u64,
+    pub(in super::super) offset: u64,
     /// Its header.
-    pub(super) header: BlockHeader,
+    pub(in super::super) header: BlockHeader,
     /// Its records.
-    pub(super) records: Vec<u8>,
+    pub(in super::super) records: Vec<u8>,
 }
 
 /// A place without a good block, in front of one that proves there was one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Gap {
+pub(in super::super) struct Gap {
     /// Offset in the file.
-    pub(super) offset: u64,
+    pub(in super::super) offset: u64,
     /// Offset of the next good block.
-    pub(super) until: u64,
+    pub(in super::super) until: u64,
     /// Logical position behind the last good block; 0 in front of the first.
-    pub(super) from: u64,
+    pub(in super::super) from: u64,
     /// Logical position of the next good block.
-    pub(super) upto: u64,
+    pub(in super::super) upto: u64,
     /// What stands there.
-    pub(super) end: End,
+    pub(in super::super) end: End,
 }
 
 impl Gap {
     /// The gap as a line and as a value.
-    pub(super) fn row(&self) -> (String, serde_json::Value) {
+    pub(in super::super) fn row(&self) -> (String, serde_json::Value) {
         let Gap { offset, until, from, upto, end } = self;
         let bytes = until - offset;
         let text = format!(
@@ -70,7 +72,7 @@ impl Gap {
 
 /// What stands where no good block of the segment does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in super::super) enum End {
     /// The file is full.
     Full,
     /// Nothing was written there yet.
@@ -97,7 +99,7 @@ impl std::fmt::Display for End {
 
 impl Segment {
     /// Opens a segment file and reads its header page.
-    pub(super) fn open(path: &Path) -> Result<Segment, Stop> {
+    pub(in super::super) fn open(path: &Path) -> Result<Segment, Stop> {
         let file = File::open(path).map_err(|error| told(path, &error))?;
         let mut page = vec![0; SEGMENT_HEADER as usize];
         file.read_exact_at(&mut page, 0).map_err(|error| told(path, &error))?;
@@ -105,12 +107,13 @@ impl Segment {
             let line = format!("{}: no segment header of this version", path.display());
             return Err(Stop::new(exit::FAILED, line));
         };
-        Ok(Segment { path: path.to_owned(), file, identity, number, size })
+        let len = file.metadata().map_err(|error| told(path, &error))?.len().min(size);
+        Ok(Segment { path: path.to_owned(), file, identity, number, size, len })
     }
 
     /// The block at `offset`, or why there is none.
-    pub(super) fn block(&self, offset: u64) -> Result<Result<Found, End>, Stop> {
-        if offset + BLOCK_HEADER as u64 > self.size {
+    pub(in super::super) fn block(&self, offset: u64) -> Result<Result<Found, End>, Stop> {
+        if offset + BLOCK_HEADER as u64 > self.len {
             return Ok(Err(End::Full));
         }
         let mut head = [0; BLOCK_HEADER];
@@ -124,7 +127,7 @@ impl Segment {
             return Ok(Err(end));
         };
         let len = disk_len(header.payload_len as usize);
-        if offset + len as u64 > self.size {
+        if offset + len as u64 > self.len {
             return Ok(Err(End::Fault(BlockFault::Short(len))));
         }
         let mut bytes = vec![0; len];
@@ -140,7 +143,7 @@ impl Segment {
 
     /// Calls `seen` for every block from the first on, and with the hole before it if there is
     /// one; gives the offset after the last one and what stands there.
-    pub(super) fn walk(
+    pub(in super::super) fn walk(
         &self,
         mut seen: impl FnMut(Option<Gap>, &Found) -> Result<(), Stop>,
     ) -> Result<(u64, End), Stop> {
@@ -167,7 +170,7 @@ impl Segment {
     /// that what stood at the end and generation `last` was durable.
     fn behind(&self, offset: u64, last: (u64, u64)) -> Result<Option<(u64, u64)>, Stop> {
         let (mut at, mut next) = (offset, None);
-        while at < self.size {
+        while at < self.len {
             let Ok(found) = self.block(at)? else {
                 at += 4096;
                 continue;
@@ -182,6 +185,16 @@ impl Segment {
             at += header.disk_len() as u64;
         }
         Ok(None)
+    }
+
+    /// Whether a header at `offset` says, true or not, that a block belongs there.
+    pub(in super::super) fn claims(&self, offset: u64) -> Result<bool, Stop> {
+        let mut head = [0; BLOCK_HEADER];
+        if offset + BLOCK_HEADER as u64 > self.len {
+            return Ok(false);
+        }
+        self.read(&mut head, offset)?;
+        Ok(BlockHeader::peek(&head).is_some_and(|header| self.owns(&header, offset)))
     }
 
     fn owns(&self, header: &BlockHeader, offset: u64) -> bool {

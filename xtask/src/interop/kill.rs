@@ -4,12 +4,12 @@
 //! again: by SIGKILL at random moments, and by itself at its fail points (in the staging copy, in
 //! the checkpoint, at a segment roll). At the end each client's consumer looks up every key.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::broker::Broker;
-use super::client::{Client, LOADERS, Task};
-use super::process::Process;
+use super::client::LOADERS;
+use super::load::{Load, here};
 use super::scratch::Scratch;
 
 const CHECKPOINT: &str = "checkpoint";
@@ -17,8 +17,6 @@ const FAIL_POINTS: [&str; 3] = ["staging-copy", CHECKPOINT, "segment-roll"];
 const CHECKPOINT_AFTER: Duration = Duration::from_millis(300);
 /// A fail point that load does not reach within this is not a fail point.
 const REACHED_WITHIN: Duration = Duration::from_secs(30);
-const LOAD_STOPS_WITHIN: Duration = Duration::from_secs(30);
-const VERIFY_WITHIN: Duration = Duration::from_secs(120);
 /// The next start begins this soon after the kill; a stall of the machine may spoil a few.
 const RESTART_WITHIN: Duration = Duration::from_millis(1);
 /// Small segments, so that a second of load rolls one.
@@ -64,17 +62,19 @@ pub(super) fn run(
     let mut broker = Broker::start(scratch, binary, &name, &[&flush, SEGMENT])?;
     let mut loads = Vec::new();
     for client in LOADERS {
-        loads.push(Load::start(scratch, &name, &broker.namesrv(), client)?);
+        let folder = scratch.folder(&format!("{name}-{}", client.name))?;
+        loads.push(Load::start(&folder, &broker.namesrv(), client, here())?);
     }
     let plan = plan(rounds, seed);
     let gap = kills(&mut broker, &plan).map_err(|why| format!("{mode}: {why}"))?;
     std::thread::sleep(Duration::from_millis(300));
     let (mut acknowledged, mut lost) = (0, 0);
     for load in &mut loads {
-        load.stop()?;
+        println!("interop: {}", load.stop()?);
     }
     for load in &loads {
-        let (keys, gone) = load.verify(&broker.namesrv())?;
+        let (keys, gone, said) = load.verify(&broker.namesrv())?;
+        println!("interop: {said}");
         acknowledged += keys;
         lost += gone;
     }
@@ -131,55 +131,6 @@ fn kills(broker: &mut Broker, plan: &[End]) -> Result<Duration, String> {
         return Err(format!("{late} starts began later than {RESTART_WITHIN:?} after the kill"));
     }
     Ok(gaps.into_iter().max().unwrap_or_default())
-}
-
-/// One client's producer, and its journal of acknowledged keys.
-struct Load {
-    client: Client,
-    process: Process,
-    prefix: String,
-    journal: PathBuf,
-    home: PathBuf,
-    errors: PathBuf,
-}
-
-impl Load {
-    fn start(scratch: &Scratch, name: &str, namesrv: &str, client: Client) -> Result<Load, String> {
-        let prefix = if client.is_java() { "java" } else { "other" }.to_owned();
-        let home = scratch.folder(&format!("{name}-{}-home", client.name))?;
-        let journal = scratch.path().join(format!("{name}-{}.keys", client.name));
-        let errors = scratch.path().join(format!("{name}-{}.err", client.name));
-        let task = Task { namesrv, prefix: &prefix, feature: "load", journal: Some(&journal) };
-        let process = Process::start(client.command(task, &home)?, client.name, &errors)?;
-        process.wait_for("LOAD started", Duration::from_secs(30))?;
-        Ok(Load { client, process, prefix, journal, home, errors })
-    }
-
-    fn stop(&mut self) -> Result<(), String> {
-        self.process.say("stop")?;
-        let line = self.process.wait_for("LOAD stopped", LOAD_STOPS_WITHIN)?;
-        println!("interop: {}: {line}", self.client.name);
-        Ok(())
-    }
-
-    /// Acknowledged keys, and how many of them are missing or damaged.
-    fn verify(&self, namesrv: &str) -> Result<(u64, u64), String> {
-        let task =
-            Task { namesrv, prefix: &self.prefix, feature: "verify", journal: Some(&self.journal) };
-        let command = self.client.command(task, &self.home)?;
-        let process = Process::start(command, self.client.name, &self.errors)?;
-        let line = process.wait_for("VERIFY", VERIFY_WITHIN)?;
-        println!("interop: {}: {line}", self.client.name);
-        let number = |word: &str| -> Option<u64> {
-            let mut words = line.split(' ').skip_while(|found| *found != word);
-            words.nth(1)?.parse().ok()
-        };
-        match (number("acknowledged"), number("missing"), number("damaged")) {
-            (Some(0), _, _) => Err(format!("{}: nothing was acknowledged", self.client.name)),
-            (Some(keys), Some(missing), Some(damaged)) => Ok((keys, missing + damaged)),
-            _ => Err(format!("{}: said \"{line}\"", self.client.name)),
-        }
-    }
 }
 
 #[cfg(test)]

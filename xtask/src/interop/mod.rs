@@ -8,6 +8,7 @@ mod broker;
 mod client;
 mod install;
 mod kill;
+mod load;
 mod process;
 mod registration;
 mod remarks;
@@ -16,6 +17,7 @@ mod scratch;
 mod session;
 mod table;
 
+pub(crate) use load::{Load, here};
 pub use registration::{RegistrationArguments, registration};
 pub use remarks::{RemarksArguments, remarks};
 pub use report::{Arguments, run};

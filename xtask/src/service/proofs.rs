@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use super::check::EXPOSURE_MAX;
-use super::rig::{Rig, TOPIC, freeze, thread};
+use super::rig::{Rig, TOPIC, freeze, spin, thread, ticks};
+use crate::interop::Load;
 use crate::toolbox;
 
 type Said = Result<String, String>;
@@ -100,6 +101,38 @@ pub(super) fn restarts(rig: &mut Rig, rounds: u32) -> Said {
         seen.gap_ms,
         seen.acknowledged
     ))
+}
+
+/// A stock Java producer goes on over restarts and a kill; what it was told SEND_OK for is there.
+pub(super) fn stock_client(rig: &mut Rig) -> Said {
+    let init = rig.machine.in_network(std::path::Path::new(""));
+    let enter: Vec<std::ffi::OsString> = init.get_args().map(ToOwned::to_owned).collect();
+    let enter = enter[..enter.len() - 1].to_vec();
+    let wrap = move |command: std::process::Command| {
+        let mut inside = std::process::Command::new("nsenter");
+        inside.args(&enter).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            inside.env(name, value.unwrap_or_default());
+        }
+        if let Some(folder) = command.get_current_dir() {
+            inside.current_dir(folder);
+        }
+        inside
+    };
+    let folder = rig.disk.folder().join("java");
+    let mut load = Load::java(&folder, "127.0.0.1:9876", Box::new(wrap))?;
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(500));
+        rig.say(&["systemctl", "restart", "weir.service"])?;
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    kill_main(rig)?;
+    std::thread::sleep(Duration::from_millis(500));
+    load.stop()?;
+    match load.verify("127.0.0.1:9876")? {
+        (keys, 0, _) => Ok(format!("{keys} acknowledged over 3 restarts and a kill, 0 lost")),
+        (.., said) => Err(said),
+    }
 }
 
 /// Another copy of the binary takes over.
@@ -280,6 +313,83 @@ pub(super) fn watchdog(rig: &mut Rig) -> Said {
             Ok(format!("restarted {} ms after shard-1 froze (WatchdogSec=1s)", took.as_millis()))
         }
         false => Err(format!("the journal has no watchdog in it: {said}")),
+    }
+}
+
+/// A shard that does nothing but spin, the others being well, gets the service restarted.
+pub(super) fn watchdog_spin(rig: &mut Rig) -> Said {
+    rig.drop_in("WatchdogSec=1s")?;
+    rig.say(&["systemctl", "restart", "weir.service"])?;
+    let before = restarts_seen(rig)?;
+    let mark = rig.mark()?;
+    let pid = rig.outer_pid()?;
+    let shard = thread(pid, "shard-1")?;
+    let idle = ticks(pid, shard)?;
+    spin(pid, shard)?;
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_millis(300));
+    let spun = ticks(pid, shard)?.saturating_sub(idle);
+    let restarted = rig.wait_for("NRestarts", |value| value.parse() == Ok(before + 1));
+    let took = began.elapsed();
+    restarted?;
+    rig.wait_for("ActiveState", |value| value == "active")?;
+    let said = rig.journal(&mark)?;
+    rig.drop_in("")?;
+    rig.say(&["systemctl", "restart", "weir.service"])?;
+    // A tick is a hundredth of a second; a shard without work takes next to none.
+    if spun < 10 {
+        return Err(format!("the shard did not spin: {spun} ticks in 300 ms"));
+    }
+    match said.contains("Failed with result 'watchdog'") {
+        true => Ok(format!(
+            "restarted {} ms after shard-1 began to spin ({spun} ticks in 300 ms)",
+            took.as_millis()
+        )),
+        false => Err(format!("the journal has no watchdog in it: {said}")),
+    }
+}
+
+/// The ports of the other half are in the store too: over a restart nobody who dials one is
+/// refused. What a power cut would cost is in the status.
+pub(super) fn peers(rig: &mut Rig) -> Said {
+    let before = rig.say(&["cat", "/etc/weir/weir.toml"])?;
+    let paired = format!("{before}\nbrokerRole = \"ASYNC_MASTER\"\nhaListenPort = 10912\n");
+    rig.machine.write("/etc/weir/weir.toml", paired)?;
+    // Stopped once: what the store has is of another number of ports.
+    rig.say(&["systemctl", "stop", "weir.service"])?;
+    rig.say(&["systemctl", "start", "weir.service"])?;
+    stored(rig, "10")?;
+    let dial = "import socket, sys, time
+refused, taken, until = 0, 0, time.time() + 3
+while time.time() < until:
+    for port in (10912, 10922):
+        try:
+            socket.create_connection(('127.0.0.1', port), 1).close()
+            taken += 1
+        except ConnectionRefusedError:
+            refused += 1
+    time.sleep(0.002)
+print(refused, taken)
+";
+    let mut command = rig.machine.in_network(std::path::Path::new("python3"));
+    command.args(["-c", dial]).stdout(std::process::Stdio::piped());
+    let dialing = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(300));
+        rig.say(&["systemctl", "restart", "weir.service"])?;
+    }
+    let output = dialing.wait_with_output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    rig.wait_for("StatusText", |status| status.contains("a power cut now would cost"))?;
+    rig.machine.write("/etc/weir/weir.toml", before)?;
+    rig.say(&["systemctl", "stop", "weir.service"])?;
+    rig.say(&["systemctl", "start", "weir.service"])?;
+    stored(rig, "8")?;
+    match said.split_once(' ') {
+        Some(("0", taken)) if taken != "0" => {
+            Ok(format!("10 descriptors stored, {taken} connections over 2 restarts, none refused"))
+        }
+        _ => Err(format!("connections refused, and taken: {said}")),
     }
 }
 

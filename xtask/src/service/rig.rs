@@ -301,6 +301,57 @@ os.waitpid(tid, 0x40000000)
     }
 }
 
+/// Has one thread of a process do nothing but turn in place, by a debugger's means: it goes on at
+/// an instruction of its own program that jumps to itself. Nothing of its memory is changed.
+pub(super) fn spin(process: u32, thread: u32) -> Result<(), String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err("a thread can be made to spin on x86-64 only".into());
+    }
+    let script = "import ctypes, os, re, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+process, tid = sys.argv[1], int(sys.argv[2])
+place = None
+for line in open(f'/proc/{process}/maps'):
+    found = re.match(r'([0-9a-f]+)-([0-9a-f]+) r-xp', line)
+    if found and place is None:
+        start, end = (int(number, 16) for number in found.groups())
+        with open(f'/proc/{process}/mem', 'rb') as memory:
+            memory.seek(start)
+            at = memory.read(end - start).find(b'\\xeb\\xfe')
+        place = start + at if at >= 0 else None
+if place is None:
+    sys.exit('no instruction that jumps to itself')
+def ask(request, address, data):
+    if libc.ptrace(request, tid, address, data) != 0:
+        sys.exit('ptrace: ' + os.strerror(ctypes.get_errno()))
+ask(0x4206, None, None)
+ask(0x4207, None, None)
+os.waitpid(tid, 0x40000000)
+registers = (ctypes.c_ulonglong * 27)()
+ask(12, None, registers)
+registers[15], registers[16] = 2 ** 64 - 1, place
+ask(13, None, registers)
+ask(17, None, None)
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", script, &process.to_string(), &thread.to_string()]);
+    let output = command.output().map_err(|error| format!("python3: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("thread {thread} could not be made to spin: {said}"))
+}
+
+/// Time that a thread was on a processor, clock ticks.
+pub(super) fn ticks(process: u32, thread: u32) -> Result<u64, String> {
+    let path = format!("/proc/{process}/task/{thread}/stat");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let user = text.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(11));
+    user.and_then(|user| user.parse().ok()).ok_or_else(|| format!("{path}: {text}"))
+}
+
 /// The thread of a process that has this name.
 pub(super) fn thread(pid: u32, name: &str) -> Result<u32, String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
