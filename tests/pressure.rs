@@ -309,7 +309,7 @@ fn after_a_failed_write_nobody_is_told_flush_disk_timeout() {
 #[test]
 fn index_memory_that_cannot_be_written_out_refuses_by_memory() {
     let mut small = options(false, 4 * MIB);
-    small.index_memory_bytes = 2 * MIB;
+    small.index_memory_bytes = MIB / 8;
     small.tuning.pressure.busy_ms = 600_000;
     let mut rig = Rig::new(5, small);
     rig.create("a", 1000, "");
@@ -319,7 +319,7 @@ fn index_memory_that_cannot_be_written_out_refuses_by_memory() {
     let answers: Vec<(i32, String)> = sent.iter().map(|opaque| rig.answer(*opaque)).collect();
     let refused: Vec<&String> =
         answers.iter().filter(|(code, _)| *code != 0).map(|(_, remark)| remark).collect();
-    assert!(!refused.is_empty(), "512 frames hold no 1000 open chunks");
+    assert!(!refused.is_empty(), "32 frames hold no 1000 open tails");
     for remark in &refused {
         assert!(remark.starts_with("[PC_SYNCHRONIZED]broker busy"), "{remark}");
         assert!(remark.contains("reason: memory, waited: "), "{remark}");

@@ -151,14 +151,7 @@ impl Latency {
 
     /// Percentiles of the whole run.
     pub(crate) fn percentiles(&self) -> Percentiles {
-        let at = |quantile: f64| micros(self.whole.value_at_quantile(quantile));
-        Percentiles {
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: micros(self.whole.max()),
-        }
+        percentiles(&self.whole)
     }
 
     /// Quantile and microseconds, as far as the count of values tells them apart; the last is
@@ -204,6 +197,60 @@ fn empty() -> io::Result<Histogram<u64>> {
         .map_err(|error| io::Error::other(error.to_string()))
 }
 
+/// Sends that were taken and sends that were refused, apart from the schedule they were due by.
+#[derive(Debug)]
+pub(crate) struct Served {
+    taken: Histogram<u64>,
+    refused: Histogram<u64>,
+}
+
+impl Served {
+    /// Nothing yet.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { taken: empty()?, refused: empty()? })
+    }
+
+    /// A send was taken `ns` after it was handed to the socket.
+    pub(crate) fn taken(&mut self, ns: u64) {
+        self.taken.saturating_record(ns.max(1));
+    }
+
+    /// A send was refused `ns` after it was handed to the socket; the remark says how long it had
+    /// waited when that was decided.
+    pub(crate) fn refused(&mut self, ns: u64, remark: &str) {
+        let waited_ns = waited_ms(remark) * 1_000_000;
+        self.refused.saturating_record(ns.saturating_sub(waited_ns).max(1));
+    }
+
+    /// Of the sends that were taken.
+    pub(crate) fn taken_percentiles(&self) -> Percentiles {
+        percentiles(&self.taken)
+    }
+
+    /// Of the sends that were refused, when there are any.
+    pub(crate) fn refused_percentiles(&self) -> Option<Percentiles> {
+        (!self.refused.is_empty()).then(|| percentiles(&self.refused))
+    }
+}
+
+/// The milliseconds behind `waited: ` in a refusal's remark, 0 without them.
+fn waited_ms(remark: &str) -> u64 {
+    let behind = remark.split_once("waited: ").map_or("", |(_, behind)| behind);
+    let digits = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
+    behind[..digits].parse().unwrap_or(0)
+}
+
+fn percentiles(of: &Histogram<u64>) -> Percentiles {
+    let at = |quantile: f64| micros(of.value_at_quantile(quantile));
+    Percentiles {
+        p50_us: at(0.5),
+        p90_us: at(0.9),
+        p99_us: at(0.99),
+        p999_us: at(0.999),
+        max_us: micros(of.max()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,5 +289,15 @@ mod tests {
         assert_eq!(sent, [(20, 0), (0, 0), (0, 0), (0, 0), (0, 1)]);
         let spectrum = latency.spectrum();
         assert!(spectrum.iter().all(|(q, _)| *q <= 10.0 / 11.0), "{spectrum:?}");
+    }
+
+    #[test]
+    fn a_refusal_counts_from_the_decision_its_remark_tells() {
+        let mut served = Served::new().unwrap();
+        assert!(served.refused_percentiles().is_none());
+        served.refused(52_000_000, "[PC_SYNCHRONIZED]broker busy, reason: device, waited: 50ms, x");
+        served.refused(1_000_000, "service not available now");
+        let told = served.refused_percentiles().unwrap();
+        assert!((told.max_us - 2000.0).abs() < 3.0 && (told.p50_us - 1000.0).abs() < 2.0);
     }
 }

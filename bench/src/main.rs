@@ -60,6 +60,8 @@ enum Command {
     Queues(scenario::QueuesArgs),
     /// Producing and consuming for an hour, with peaks.
     Mixed(scenario::MixedArgs),
+    /// Twice the load that can be taken: lateness of what is taken, time to a rejection.
+    Overload(scenario::OverloadArgs),
     /// Time to the old throughput after kill -9.
     Recover(scenario::RecoverArgs),
     /// Make a page again from JSON files, or one page of several.
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Drain(args) => scenario::drain(&args),
         Command::Queues(args) => scenario::queues(&args),
         Command::Mixed(args) => scenario::mixed(&args),
+        Command::Overload(args) => scenario::overload(&args),
         Command::Recover(args) => scenario::recover(&args),
         Command::Report(args) => page::report(&args),
         Command::Start(args) => start::start(&args),

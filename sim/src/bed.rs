@@ -252,7 +252,7 @@ impl Node {
 
     /// All bodies of a queue that are visible, from its minimum on.
     pub fn drain(&mut self, queue_id: i32) -> Vec<Vec<u8>> {
-        let mut offset = self.shard.broker.min_offset("t", queue_id) as i64;
+        let mut offset = self.shard.broker.min_offset("t", queue_id).unwrap_or(0) as i64;
         let (mut all, mut pulls) = (Vec::new(), 0);
         loop {
             pulls += 1;

@@ -147,6 +147,8 @@ pub const INDEX_ENTRY: usize = 32;
 pub const INDEX_CHUNK: usize = 4096;
 /// Entries of one chunk: the first slot holds the chunk's own header.
 pub const INDEX_CHUNK_ENTRIES: usize = INDEX_CHUNK / INDEX_ENTRY - 1;
+/// Bytes a queue's tail begins with; it doubles until it is a whole chunk.
+pub const INDEX_CELL_MIN: usize = 256;
 /// Default arena of a shard; more is never used.
 pub const INDEX_ARENA_DEFAULT: usize = 64 * 1024 * 1024;
 /// Above this much of the arena, written chunks are evicted to stay below it.

@@ -9,7 +9,7 @@ use super::options::Watermarks;
 use super::record::Meta;
 use super::reject::{Reject, code};
 use crate::base::limits::{OFFSETS_MAX, TOPIC_QUEUES_MAX};
-use crate::queue::{Boundary, Lookup, QueueId, Step};
+use crate::queue::{Boundary, ChunkRef, Lookup, QueueId, Span, Step};
 
 /// HEART_BEAT (34), as the rules see it.
 #[derive(Clone, Debug)]
@@ -149,10 +149,11 @@ impl Broker {
         self.queues.visible_max(queue, mark)
     }
 
-    /// GET_MIN_OFFSET; 0 for a queue nothing was ever in.
-    pub fn min_offset(&self, topic: &str, queue_id: i32) -> u64 {
+    /// GET_MIN_OFFSET; 0 for a queue nothing was ever in. `Err`: read this chunk and ask again.
+    pub fn min_offset(&self, topic: &str, queue_id: i32) -> Result<u64, ChunkRef> {
         let queue_id = u32::try_from(queue_id).unwrap_or(u32::MAX);
-        self.find_queue(topic, queue_id).map_or(0, |queue| self.queues.bounds(queue).min)
+        let queue = self.find_queue(topic, queue_id);
+        queue.map_or(Ok(0), |queue| self.queues.exact_min(queue))
     }
 
     /// SEARCH_OFFSET_BY_TIMESTAMP, among visible messages.
@@ -172,6 +173,28 @@ impl Broker {
             Step::Ready(offset) => Step::Ready(offset.min(visible)),
             step => step,
         }
+    }
+
+    /// Appends the log positions of up to `most` messages from `offset` on, as far as they are
+    /// known without reading; gives the chunk that says more.
+    pub fn positions(
+        &mut self,
+        topic: &str,
+        queue_id: i32,
+        offset: u64,
+        most: usize,
+        out: &mut Vec<u64>,
+    ) -> Option<ChunkRef> {
+        let queue = self.find_queue(topic, u32::try_from(queue_id).ok()?)?;
+        while out.len() < most {
+            let room = most - out.len();
+            match self.queues.span(queue, offset + out.len() as u64) {
+                Span::Entries(entries) => out.extend(entries.take(room).map(|e| e.position)),
+                Span::Cold(chunk) => return Some(chunk),
+                Span::Damaged | Span::Gone { .. } => break,
+            }
+        }
+        None
     }
 
     /// GET_EARLIEST_MSG_STORETIME: milliseconds since 1970, −1 for an empty queue.

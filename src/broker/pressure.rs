@@ -41,8 +41,10 @@ impl PressureLimits {
 pub struct Load {
     /// Bytes of the staging area that the device has not taken, and its size.
     pub staging: (u64, u64),
-    /// The record finds room in the staging area.
+    /// The record finds room in the staging area, and there is a segment for it.
     pub staging_fits: bool,
+    /// It does not because the next segment of the log is still being made.
+    pub segment_waits: bool,
     /// Sends that are stored and not answered.
     pub pending: u64,
     /// The consume queues' memory takes the message's entries.
@@ -200,6 +202,9 @@ impl Load {
                  consumeQueueMemory",
                 self.index_bytes
             ),
+            Text::Synchronized if self.segment_waits => "the log's active segment is full and the \
+                 next one is still being made, limit: 1 made ahead, change: mappedFileSizeCommitLog"
+                .to_owned(),
             Text::Synchronized => format!(
                 "staged and not on the device: {} bytes, limit: {} bytes, change: stagingSize",
                 self.staging.0, self.staging.1
@@ -219,6 +224,7 @@ mod tests {
         Load {
             staging: (0, 1000),
             staging_fits: true,
+            segment_waits: false,
             pending: 0,
             index_fits: true,
             index_bytes: 64,
@@ -260,6 +266,15 @@ mod tests {
             ..calm()
         };
         assert_eq!(rule(&stalled, &LIMITS), Ruling::Accept);
+    }
+
+    #[test]
+    fn a_log_whose_next_segment_is_not_there_yet_says_so() {
+        let load = Load { segment_waits: true, waited_ms: 50, staging: (0, 1000), ..full() };
+        let (code, remark) = refused(load);
+        assert_eq!(code, 2);
+        assert!(remark.contains("segment is full and the next one is still being made"));
+        assert!(remark.ends_with("change: mappedFileSizeCommitLog"), "{remark}");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Log {
     }
 
     /// Whether the active segment, or a next one that is ready, takes a record of `len` bytes.
-    pub(crate) fn road_open(&self, len: usize) -> bool {
+    pub fn road_open(&self, len: usize) -> bool {
         let need = super::block::disk_len(len) as u64;
         let open = self.staging.open_block().map_or(0, |block| block.span as u64);
         let fits = |s: &Segment| s.map.end_offset + open + need <= s.size;

@@ -188,7 +188,12 @@ impl Window {
 
     /// Bytes of memory it holds.
     pub fn memory(&self) -> usize {
-        self.buf.len()
+        self.buf.capacity()
+    }
+
+    /// The memory, for another window.
+    pub fn into_buf(self) -> Buf {
+        self.buf
     }
 }
 

@@ -8,9 +8,9 @@
 
 use std::collections::VecDeque;
 
-use super::arena::{Arena, FrameState};
+use super::arena::{Arena, CellState, Size};
 use super::entry::{Entry, entry_bytes};
-use super::queues::{Chunk, NONE, Queue, QueueId, Queues};
+use super::queues::{Chunk, NONE, Queue, QueueId, Queues, Tail};
 use super::slots::Slots;
 use crate::base::limits::{INDEX_CHUNK_ENTRIES, INDEX_ENTRY, QUEUES_MAX};
 
@@ -121,12 +121,13 @@ impl Queues {
             }
             while queues.queues.len() < id {
                 queues.unused_ids.push(queues.queues.len().try_into().unwrap_or(NONE));
-                queues.queues.push(unused());
+                queues.queues.push(Queue::unused());
             }
             let queue = queues.restore_queue(from, &mut taken)?;
             queues.queues.push(queue);
             for chunk in &queues.queues[id].chunks {
-                if chunk.frame != NONE && queues.arena.state(chunk.frame) == FrameState::Sealed {
+                let sealed = |cell| queues.arena.state(cell) == CellState::Sealed;
+                if chunk.cell.is_some_and(sealed) {
                     queues.sealed.push_back((QueueId(from.id), chunk.first_offset));
                 }
             }
@@ -147,6 +148,9 @@ impl Queues {
             let restored = self.restore_chunk(QueueId(from.id), chunk, taken)?;
             chunks.push_back(restored);
         }
+        let last_open = from.chunks.last().is_some_and(|last| last.open);
+        let tail = chunks.back().filter(|_| last_open);
+        let open = tail.and_then(|c| c.cell.map(|cell| Tail { cell, count: c.count }));
         let first = chunks.front().map_or(from.max, |chunk| chunk.first_offset);
         let end = chunks.back().map_or(from.min, Chunk::end);
         if from.min < first || from.min > from.max || end > from.max {
@@ -160,6 +164,7 @@ impl Queues {
             last_position: from.last_position,
             last_end: from.last_end,
             last_store_ms: from.last_store_ms,
+            open,
             chunks,
         })
     }
@@ -175,7 +180,7 @@ impl Queues {
             first_position: from.first_position,
             first_store_ms: from.first_store_ms,
             slot: NONE,
-            frame: NONE,
+            cell: None,
             count: from.count,
             damaged: from.damaged,
         };
@@ -184,31 +189,32 @@ impl Queues {
             chunk.slot = from.slot;
             return Ok(chunk);
         }
-        let state = if from.open { FrameState::Open } else { FrameState::Sealed };
-        let frame = self.arena.take(id, from.first_offset, state);
-        chunk.frame = frame.ok_or(RestoreFault::ArenaTooSmall)?;
-        let bytes = self.arena.bytes_mut(chunk.frame);
+        let state = if from.open { CellState::Open } else { CellState::Sealed };
+        let size = Size::holding(usize::from(from.count));
+        let cell = self.arena.take(id, from.first_offset, state, size);
+        let cell = cell.ok_or(RestoreFault::ArenaTooSmall)?;
+        let bytes = self.arena.bytes_mut(cell);
         bytes[INDEX_ENTRY..INDEX_ENTRY + from.entries.len()].copy_from_slice(&from.entries);
+        chunk.cell = Some(cell);
         Ok(chunk)
     }
 }
 
 fn queue_image(id: u32, queue: &Queue, arena: &Arena) -> QueueImage {
     let chunks = queue.chunks.iter().map(|chunk| {
-        let state = (chunk.frame != NONE).then(|| arena.state(chunk.frame));
-        let on_disk = matches!(state, None | Some(FrameState::Clean));
-        let entries = if on_disk {
-            Vec::new()
-        } else {
-            entry_bytes(arena.peek(chunk.frame), usize::from(chunk.count)).to_vec()
-        };
+        let state = chunk.cell.map(|cell| arena.state(cell));
+        let on_disk = matches!(state, None | Some(CellState::Clean));
+        let only_here = chunk.cell.filter(|_| !on_disk);
+        let entries = only_here.map_or_else(Vec::new, |cell| {
+            entry_bytes(arena.peek(cell), usize::from(chunk.count)).to_vec()
+        });
         ChunkImage {
             first_offset: chunk.first_offset,
             first_position: chunk.first_position,
             first_store_ms: chunk.first_store_ms,
             slot: if on_disk { chunk.slot } else { NONE },
             count: chunk.count,
-            open: state == Some(FrameState::Open),
+            open: state == Some(CellState::Open),
             damaged: chunk.damaged,
             entries,
         }
@@ -222,19 +228,6 @@ fn queue_image(id: u32, queue: &Queue, arena: &Arena) -> QueueImage {
         last_end: queue.last_end,
         last_store_ms: queue.last_store_ms,
         chunks: chunks.collect(),
-    }
-}
-
-fn unused() -> Queue {
-    Queue {
-        live: false,
-        identity: 0,
-        min: 0,
-        max: 0,
-        last_position: 0,
-        last_end: 0,
-        last_store_ms: 0,
-        chunks: VecDeque::new(),
     }
 }
 

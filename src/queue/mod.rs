@@ -10,6 +10,7 @@
 mod arena;
 mod entry;
 mod image;
+mod line;
 mod queues;
 mod residency;
 mod search;

@@ -9,12 +9,12 @@
 
 use std::collections::VecDeque;
 
-use super::arena::{Arena, FrameState};
+use super::arena::{Arena, Cell, CellState, Size};
 use super::entry::{Entry, entry_at, put_entry};
 use super::slots::Slots;
-use crate::base::limits::{INDEX_CHUNK_ENTRIES, QUEUES_MAX};
+use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES, QUEUES_MAX};
 
-/// No frame, or no slot.
+/// No slot.
 pub(super) const NONE: u32 = u32::MAX;
 
 /// Handle of a queue; reused after the queue is removed.
@@ -112,7 +112,8 @@ pub(super) struct Chunk {
     pub(super) first_position: u64,
     pub(super) first_store_ms: i64,
     pub(super) slot: u32,
-    pub(super) frame: u32,
+    /// Where it stands in memory, if it does.
+    pub(super) cell: Option<Cell>,
     pub(super) count: u8,
     pub(super) damaged: bool,
 }
@@ -129,21 +130,49 @@ impl Chunk {
     }
 }
 
+/// The chunk of a queue that takes more entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tail {
+    pub(super) cell: Cell,
+    /// Entries in it, as its chunk says too.
+    pub(super) count: u8,
+}
+
+/// One queue. What an append reads stands in one line of the processor's cache: with tens of
+/// thousands of queues each further line is a wait for memory.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Queue {
-    /// False: the handle is unused.
-    pub(super) live: bool,
-    pub(super) identity: u64,
-    pub(super) min: u64,
     pub(super) max: u64,
-    /// Position, end and store time of the newest entry ever, 0 before the first.
-    pub(super) last_position: u64,
+    /// End, store time and position of the newest entry ever, 0 before the first.
     pub(super) last_end: u64,
     pub(super) last_store_ms: i64,
+    pub(super) last_position: u64,
+    /// The last chunk, while it takes more.
+    pub(super) open: Option<Tail>,
+    /// False: the handle is unused.
+    pub(super) live: bool,
+    pub(super) min: u64,
+    pub(super) identity: u64,
     pub(super) chunks: VecDeque<Chunk>,
 }
 
 impl Queue {
+    /// A handle without a queue.
+    pub(super) fn unused() -> Queue {
+        Queue {
+            max: 0,
+            last_end: 0,
+            last_store_ms: 0,
+            last_position: 0,
+            open: None,
+            live: false,
+            min: 0,
+            identity: 0,
+            chunks: VecDeque::new(),
+        }
+    }
+
     /// Index of the chunk that holds `offset`, or of the first one after it.
     pub(super) fn chunk_of(&self, offset: u64) -> Option<usize> {
         let last = self.chunks.back()?;
@@ -165,7 +194,10 @@ pub struct Queues {
     pub(super) queues: Vec<Queue>,
     pub(super) unused_ids: Vec<u32>,
     pub(super) sealed: VecDeque<(QueueId, u64)>,
-    pub(super) writing: Vec<(u32, u32)>,
+    /// Slots being written, and the cells of their chunks.
+    pub(super) writing: Vec<(u32, Cell)>,
+    /// The chunk last handed out, as it is to stand on disk.
+    pub(super) outgoing: Box<[u8; INDEX_CHUNK]>,
     pub(super) trimmed: u64,
 }
 
@@ -179,6 +211,7 @@ impl Queues {
             unused_ids: Vec::new(),
             sealed: VecDeque::new(),
             writing: Vec::new(),
+            outgoing: Box::new([0; INDEX_CHUNK]),
             trimmed: 0,
         }
     }
@@ -186,16 +219,7 @@ impl Queues {
     /// Creates an empty queue. `identity` is a hash of what the queue is (topic, number, which
     /// life of the topic): a chunk on disk is believed only when it carries it.
     pub fn create(&mut self, identity: u64) -> Result<QueueId, QueuesFull> {
-        let queue = Queue {
-            live: true,
-            identity,
-            min: 0,
-            max: 0,
-            last_position: 0,
-            last_end: 0,
-            last_store_ms: 0,
-            chunks: VecDeque::new(),
-        };
+        let queue = Queue { live: true, identity, ..Queue::unused() };
         if let Some(id) = self.unused_ids.pop() {
             self.queues[id as usize] = queue;
             return Ok(QueueId(id));
@@ -225,15 +249,19 @@ impl Queues {
         assert!(queue.max == 0 || entry.position >= queue.last_end, "positions grow with offsets");
         let (offset, store_ms) = (queue.max, entry.store_ms.max(queue.last_store_ms));
         let entry = Entry { store_ms, ..entry };
-        if !self.tail_takes_more(id) {
-            self.start_chunk(id, offset, &entry)?;
-        }
-        let queue = &mut self.queues[id.0 as usize];
-        let last = queue.chunks.len() - 1;
-        let tail = &mut queue.chunks[last];
-        put_entry(self.arena.bytes_mut(tail.frame), usize::from(tail.count), &entry);
+        let mut tail = match queue.open {
+            Some(tail) if usize::from(tail.count) < tail.cell.size.entries() => tail,
+            Some(tail) => self.grow_tail(id, tail, offset, &entry)?,
+            None => self.start_chunk(id, offset, &entry)?,
+        };
+        put_entry(self.arena.bytes_mut(tail.cell), usize::from(tail.count), &entry);
         tail.count += 1;
         let full = usize::from(tail.count) == INDEX_CHUNK_ENTRIES;
+        let queue = &mut self.queues[id.0 as usize];
+        queue.open = Some(tail);
+        if let Some(chunk) = queue.chunks.back_mut() {
+            chunk.count = tail.count;
+        }
         queue.max = offset + 1;
         queue.last_position = entry.position;
         queue.last_end = entry.end();
@@ -310,12 +338,12 @@ impl Queues {
         if chunk.damaged {
             return Span::Damaged;
         }
-        if chunk.frame == NONE {
+        let Some(cell) = chunk.cell else {
             return Span::Cold(chunk.named(id));
-        }
-        self.arena.touch(chunk.frame);
+        };
+        self.arena.touch(cell);
         Span::Entries(Entries {
-            chunk: self.arena.peek(chunk.frame),
+            chunk: self.arena.peek(cell),
             next: usize::try_from(offset - chunk.first_offset).unwrap_or(usize::MAX),
             end: usize::from(chunk.count),
         })
@@ -332,10 +360,10 @@ impl Queues {
         let Some(chunk) = after.checked_sub(1).and_then(|index| queue.chunks.get(index)) else {
             return queue.min;
         };
-        if chunk.frame == NONE {
+        let Some(cell) = chunk.cell else {
             return chunk.end().max(queue.min);
-        }
-        let bytes = self.arena.peek(chunk.frame);
+        };
+        let bytes = self.arena.peek(cell);
         let visible =
             partition(usize::from(chunk.count), |index| entry_at(bytes, index).end() <= watermark);
         (chunk.first_offset + visible as u64).max(queue.min)
@@ -368,26 +396,55 @@ impl Queues {
         queue
     }
 
-    fn tail_takes_more(&self, id: QueueId) -> bool {
-        let tail = self.queue(id).chunks.back();
-        tail.is_some_and(|chunk| {
-            chunk.frame != NONE && self.arena.state(chunk.frame) == FrameState::Open
-        })
+    /// Moves a full tail to a cell twice as large. Where memory is short it is closed instead, and
+    /// a new one begun.
+    fn grow_tail(
+        &mut self,
+        id: QueueId,
+        tail: Tail,
+        offset: u64,
+        entry: &Entry,
+    ) -> Result<Tail, IndexFull> {
+        let larger = tail.cell.size.doubled().filter(|_| !self.arena.above_growth());
+        let first_offset = offset - u64::from(tail.count);
+        let to = larger.and_then(|size| self.cell_for(id, first_offset, CellState::Open, size));
+        let Some(cell) = to else {
+            self.seal_tail(id);
+            return self.start_chunk(id, offset, entry);
+        };
+        self.arena.copy(tail.cell, cell);
+        self.arena.set(tail.cell, CellState::Free);
+        let queue = self.queue_mut(id);
+        if let Some(chunk) = queue.chunks.back_mut() {
+            chunk.cell = Some(cell);
+        }
+        queue.open = Some(Tail { cell, ..tail });
+        Ok(Tail { cell, ..tail })
     }
 
-    fn start_chunk(&mut self, id: QueueId, offset: u64, entry: &Entry) -> Result<(), IndexFull> {
-        let frame = self.frame_for(id, offset, FrameState::Open)?;
+    /// Begins a chunk: whole if the one before became so and there is room, else least.
+    fn start_chunk(&mut self, id: QueueId, offset: u64, entry: &Entry) -> Result<Tail, IndexFull> {
+        let full = |chunk: &Chunk| usize::from(chunk.count) == INDEX_CHUNK_ENTRIES;
+        let busy = self.queue(id).chunks.back().is_some_and(full);
+        let whole = (busy && !self.arena.above_growth())
+            .then(|| self.cell_for(id, offset, CellState::Open, Size::Whole))
+            .flatten();
+        let cell = whole
+            .or_else(|| self.cell_for(id, offset, CellState::Open, Size::Least))
+            .ok_or(IndexFull { limit_bytes: self.arena.total_bytes() })?;
         let queue = self.queue_mut(id);
         queue.chunks.push_back(Chunk {
             first_offset: offset,
             first_position: entry.position,
             first_store_ms: entry.store_ms,
             slot: NONE,
-            frame,
+            cell: Some(cell),
             count: 0,
             damaged: false,
         });
-        Ok(())
+        let tail = Tail { cell, count: 0 };
+        queue.open = Some(tail);
+        Ok(tail)
     }
 }
 

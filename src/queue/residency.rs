@@ -3,18 +3,19 @@
 //! A chunk's life: open (grows), sealed (full, or closed early), writing, clean, cold, and clean
 //! again when somebody reads it. Nothing here reads or writes a file; a chunk is handed out only
 //! when all its records are durable, so that a chunk on disk never names a record that is not.
-//! Invariant: a frame whose bytes were handed out keeps them until [`Queues::written`].
+//! Invariant: a cell whose bytes were handed out keeps them until [`Queues::written`].
 
-use super::arena::FrameState;
+use super::arena::{Cell, CellState, SURE_ENTRIES, Size};
 use super::entry::{ChunkDamage, check, entry_at, seal};
-use super::queues::{Chunk, ChunkRef, IndexFull, NONE, QueueId, Queues};
-use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES};
+use super::queues::{Chunk, ChunkRef, NONE, QueueId, Queues, Tail};
 
 /// Sealed chunks looked at for one that may be written.
 const SEALED_LOOK: usize = 64;
 
 /// Growing chunks closed ahead of the writes that make room of them.
 const CLOSED_AHEAD: usize = 256;
+/// Written chunks let go of for one cell, while there are frames that were never used.
+const EVICT_LOOK: usize = 16;
 /// Growing chunks looked at for one that is idle.
 const IDLE_LOOK: usize = 8;
 
@@ -23,7 +24,7 @@ const IDLE_LOOK: usize = 8;
 pub enum LoadFault {
     /// The bytes are not the chunk asked for; see [`Queues::quarantine`].
     Damage(ChunkDamage),
-    /// No frame is free until written chunks are reported; try again later.
+    /// No memory is free until written chunks are reported; try again later.
     Full,
 }
 
@@ -33,39 +34,41 @@ impl Queues {
     /// [`Queues::not_written`]. `None`: nothing to write now.
     pub fn dirty(&mut self, durable: u64) -> Option<(ChunkRef, &[u8])> {
         self.close_idle(durable);
-        let (id, index) = self.next_sealed(durable)?;
+        let (id, index, cell) = self.next_sealed(durable)?;
         let slot = self.slots.take()?;
         self.sealed.pop_front();
         let queue = &mut self.queues[id.0 as usize];
         let identity = queue.identity;
         let chunk = &mut queue.chunks[index];
         chunk.slot = slot;
-        let (named, frame) = (chunk.named(id), chunk.frame);
-        seal(self.arena.bytes_mut(frame), identity, chunk.first_offset, chunk.count);
-        self.arena.set(frame, FrameState::Writing);
-        self.writing.push((slot, frame));
-        Some((named, self.arena.peek(frame)))
+        let named = chunk.named(id);
+        let bytes = self.arena.peek(cell);
+        self.outgoing[..bytes.len()].copy_from_slice(bytes);
+        seal(&mut self.outgoing[..], identity, chunk.first_offset, chunk.count);
+        self.arena.set(cell, CellState::Writing);
+        self.writing.push((slot, cell));
+        Some((named, &self.outgoing[..]))
     }
 
     /// The chunk handed out by [`Queues::dirty`] is durable in its slot.
     pub fn written(&mut self, chunk: ChunkRef) {
-        let Some(frame) = self.landed(chunk.slot) else { return };
-        match self.arena.state(frame) {
-            FrameState::Writing => self.arena.set(frame, FrameState::Clean),
-            FrameState::Orphan => self.bury(chunk.slot, frame),
-            FrameState::Free | FrameState::Open | FrameState::Sealed | FrameState::Clean => {}
+        let Some(cell) = self.landed(chunk.slot) else { return };
+        match self.arena.state(cell) {
+            CellState::Writing => self.arena.set(cell, CellState::Clean),
+            CellState::Orphan => self.bury(chunk.slot, cell),
+            CellState::Free | CellState::Open | CellState::Sealed | CellState::Clean => {}
         }
     }
 
     /// The write of a chunk failed: it will be handed out again, with another slot.
     pub fn not_written(&mut self, chunk: ChunkRef) {
-        let Some(frame) = self.landed(chunk.slot) else { return };
-        if self.arena.state(frame) == FrameState::Orphan {
-            return self.bury(chunk.slot, frame);
+        let Some(cell) = self.landed(chunk.slot) else { return };
+        if self.arena.state(cell) == CellState::Orphan {
+            return self.bury(chunk.slot, cell);
         }
-        self.arena.set(frame, FrameState::Sealed);
+        self.arena.set(cell, CellState::Sealed);
         self.slots.release(chunk.slot);
-        let owner = self.arena.owner(frame);
+        let owner = self.arena.owner(cell);
         self.sealed.push_back(owner);
         if let Some(own) = self.chunk_mut(owner.0, owner.1) {
             own.slot = NONE;
@@ -86,17 +89,17 @@ impl Queues {
         };
         let found = queue.chunk_of(first_offset).map(|index| &queue.chunks[index]);
         let wanted = found.filter(|own| {
-            own.first_offset == first_offset && own.slot == slot && own.frame == NONE
+            own.first_offset == first_offset && own.slot == slot && own.cell.is_none()
         });
         let Some(own) = wanted else { return Ok(()) };
         let count = own.count;
         check(bytes, queue.identity, first_offset, count).map_err(LoadFault::Damage)?;
-        let frame = self
-            .frame_for(id, first_offset, FrameState::Clean)
-            .map_err(|IndexFull { .. }| LoadFault::Full)?;
-        self.arena.bytes_mut(frame).copy_from_slice(&bytes[..INDEX_CHUNK]);
+        let size = Size::holding(usize::from(count));
+        let cell =
+            self.cell_for(id, first_offset, CellState::Clean, size).ok_or(LoadFault::Full)?;
+        self.arena.bytes_mut(cell).copy_from_slice(&bytes[..size.bytes()]);
         if let Some(own) = self.chunk_mut(id, first_offset) {
-            own.frame = frame;
+            own.cell = Some(cell);
             own.damaged = false;
         }
         self.trim_front(id);
@@ -109,20 +112,22 @@ impl Queues {
     pub fn quarantine(&mut self, chunk: ChunkRef) {
         if let Some(own) = self.chunk_mut(chunk.queue, chunk.first_offset)
             && own.slot == chunk.slot
-            && own.frame == NONE
+            && own.cell.is_none()
         {
             own.damaged = true;
         }
     }
 
-    /// Whether `count` entries can be appended to a queue now without [`IndexFull`].
+    /// Whether `count` entries can be appended to a queue now without [`IndexFull`]. A frame more
+    /// than they fill must be there, since a tail that grows has two cells for a moment.
     pub fn has_room(&self, id: QueueId, count: u32) -> bool {
-        let room = self.queue(id).chunks.back().map_or(0, |tail| {
-            let open = tail.frame != NONE && self.arena.state(tail.frame) == FrameState::Open;
-            if open { INDEX_CHUNK_ENTRIES - usize::from(tail.count) } else { 0 }
-        });
-        let chunks = (count as usize).saturating_sub(room).div_ceil(INDEX_CHUNK_ENTRIES);
-        chunks <= self.arena.takeable()
+        let count = count as usize;
+        let free = |tail: Tail| tail.cell.size.entries() - usize::from(tail.count);
+        let room = self.queue(id).open.map_or(0, free);
+        let frames = count.saturating_sub(room).div_ceil(SURE_ENTRIES);
+        frames == 0
+            || frames < self.arena.takeable()
+            || count <= Size::Least.entries() && self.arena.has_least()
     }
 
     /// The image last taken is durable as checkpoint: slots it does not name may be written again.
@@ -130,18 +135,23 @@ impl Queues {
         self.slots.checkpointed();
     }
 
-    /// A frame for a chunk of `id`, after making room where the arena is above its marks.
-    pub(super) fn frame_for(
+    /// A cell for a chunk of `id`, after making room where the arena is above its marks.
+    pub(super) fn cell_for(
         &mut self,
         id: QueueId,
         first_offset: u64,
-        state: FrameState,
-    ) -> Result<u32, IndexFull> {
-        if self.arena.above_soft() {
-            self.evict();
+        state: CellState,
+        size: Size,
+    ) -> Option<Cell> {
+        let mut looks = 0;
+        while self.arena.above_soft()
+            && !self.arena.has_used(size)
+            && (looks < EVICT_LOOK || self.arena.is_full())
+            && self.evict()
+        {
+            looks += 1;
         }
-        let limit_bytes = self.arena.total_bytes();
-        self.arena.take(id, first_offset, state).ok_or(IndexFull { limit_bytes })
+        self.arena.take(id, first_offset, state, size)
     }
 
     /// Whether growing and unwritten chunks fill so much of the arena that waiting for the next
@@ -170,33 +180,30 @@ impl Queues {
 
     /// Closes the open chunk of a queue, if it has one, and puts it in line to be written.
     pub(super) fn seal_tail(&mut self, id: QueueId) {
-        let Some(tail) = self.queues[id.0 as usize].chunks.back() else { return };
-        if tail.frame == NONE || self.arena.state(tail.frame) != FrameState::Open {
-            return;
-        }
-        assert!(tail.count > 0, "an open chunk is created with its first entry");
-        self.arena.set(tail.frame, FrameState::Sealed);
-        self.sealed.push_back((id, tail.first_offset));
+        let Some(Tail { cell, count }) = self.queue_mut(id).open.take() else { return };
+        assert!(count > 0, "an open chunk is created with its first entry");
+        self.arena.set(cell, CellState::Sealed);
+        self.sealed.push_back(self.arena.owner(cell));
     }
 
     /// Lets go of a chunk's memory and slot.
     pub(super) fn drop_chunk(&mut self, chunk: &Chunk) {
-        if chunk.frame != NONE && self.arena.state(chunk.frame) == FrameState::Writing {
-            // The write is still in the air: memory and slot stay taken until it has landed.
-            return self.arena.set(chunk.frame, FrameState::Orphan);
+        if let Some(cell) = chunk.cell {
+            if self.arena.state(cell) == CellState::Writing {
+                // The write is in the air: memory and slot stay taken until it has landed.
+                return self.arena.set(cell, CellState::Orphan);
+            }
+            self.arena.set(cell, CellState::Free);
         }
         if chunk.slot != NONE {
             self.slots.release(chunk.slot);
         }
-        if chunk.frame != NONE {
-            self.arena.set(chunk.frame, FrameState::Free);
-        }
     }
 
     /// Frees what a chunk without a queue still held.
-    fn bury(&mut self, slot: u32, frame: u32) {
+    fn bury(&mut self, slot: u32, cell: Cell) {
         self.slots.release(slot);
-        self.arena.set(frame, FrameState::Free);
+        self.arena.set(cell, CellState::Free);
     }
 
     fn chunk_mut(&mut self, id: QueueId, first_offset: u64) -> Option<&mut Chunk> {
@@ -205,45 +212,46 @@ impl Queues {
         Some(&mut queue.chunks[index]).filter(|chunk| chunk.first_offset == first_offset)
     }
 
-    /// The front of the line that is still wanted, as queue and chunk index, when durable.
-    fn next_sealed(&mut self, durable: u64) -> Option<(QueueId, usize)> {
+    /// The front of the line that is still wanted, as queue, chunk index and cell, when durable.
+    fn next_sealed(&mut self, durable: u64) -> Option<(QueueId, usize, Cell)> {
         // A bounded look: the line is nearly in log order, so what is behind many chunks that are
         // not durable is not either. Those looked at go to the back.
         for _ in 0..self.sealed.len().min(SEALED_LOOK) {
             let (id, first_offset) = *self.sealed.front()?;
             let queue = &self.queues[id.0 as usize];
-            let found = queue.chunk_of(first_offset).filter(|index| {
-                let chunk = &queue.chunks[*index];
-                chunk.first_offset == first_offset
-                    && chunk.frame != NONE
-                    && self.arena.state(chunk.frame) == FrameState::Sealed
+            let found = queue.chunk_of(first_offset).and_then(|index| {
+                let chunk = &queue.chunks[index];
+                let sealed = |cell: &Cell| self.arena.state(*cell) == CellState::Sealed;
+                let cell = chunk.cell.filter(sealed)?;
+                (chunk.first_offset == first_offset).then_some((index, cell))
             });
-            let Some(index) = found else {
+            let Some((index, cell)) = found else {
                 self.sealed.pop_front();
                 continue;
             };
-            let chunk = &queue.chunks[index];
-            let last = entry_at(self.arena.peek(chunk.frame), usize::from(chunk.count) - 1);
-            if last.end() <= durable {
-                return Some((id, index));
+            let count = usize::from(queue.chunks[index].count);
+            if entry_at(self.arena.peek(cell), count - 1).end() <= durable {
+                return Some((id, index, cell));
             }
             self.sealed.rotate_left(1);
         }
         None
     }
 
-    fn landed(&mut self, slot: u32) -> Option<u32> {
+    fn landed(&mut self, slot: u32) -> Option<Cell> {
         let at = self.writing.iter().position(|(writing, _)| *writing == slot)?;
         Some(self.writing.swap_remove(at).1)
     }
 
-    fn evict(&mut self) {
-        let Some(frame) = self.arena.clean_victim() else { return };
-        let (id, first_offset) = self.arena.owner(frame);
+    /// Lets go of one chunk that stands on disk; false when there is none.
+    fn evict(&mut self) -> bool {
+        let Some(cell) = self.arena.clean_victim() else { return false };
+        let (id, first_offset) = self.arena.owner(cell);
         if let Some(chunk) = self.chunk_mut(id, first_offset) {
-            assert!(chunk.frame == frame && chunk.slot != NONE, "a clean chunk has a slot");
-            chunk.frame = NONE;
+            assert!(chunk.cell == Some(cell) && chunk.slot != NONE, "a clean chunk has a slot");
+            chunk.cell = None;
         }
-        self.arena.set(frame, FrameState::Free);
+        self.arena.set(cell, CellState::Free);
+        true
     }
 }

@@ -1,11 +1,11 @@
 //! Search by time, and trimming from the front.
 //!
 //! Both use the first store time and position kept in memory for every chunk to come down to one
-//! chunk, and ask for it when it is cold.
+//! chunk; a search asks for it when it is cold, trimming leaves it for later.
 //! Invariant: trimming raises minimums, never a maximum; an empty queue keeps its maximum.
 
 use super::entry::entry_at;
-use super::queues::{ChunkRef, NONE, Queue, QueueId, Queues, partition};
+use super::queues::{ChunkRef, Queue, QueueId, Queues, partition};
 
 /// Which end of a run of equal store times is meant (RocketMQ's `boundaryType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,9 @@ impl Queues {
             // Every entry of the queue is before the time: no need to look into the last chunk.
             Some(_) if before(queue.last_store_ms) => queue.max,
             Some(chunk) if chunk.damaged => return Step::Damaged,
-            Some(chunk) if chunk.frame == NONE => return Step::Need(chunk.named(id)),
             Some(chunk) => {
-                let bytes = self.arena.peek(chunk.frame);
+                let Some(cell) = chunk.cell else { return Step::Need(chunk.named(id)) };
+                let bytes = self.arena.peek(cell);
                 let passed = partition(usize::from(chunk.count), |index| {
                     before(entry_at(bytes, index).store_ms)
                 });
@@ -65,25 +65,17 @@ impl Queues {
     }
 
     /// Forgets entries whose records lie below `min_position`, for at most `steps` queues from
-    /// `*cursor` on. Returns true when the last queue is done, `*cursor` is then 0 again. Chunks
-    /// that must be read for an exact minimum are appended to `need`; until [`Queues::loaded`]
-    /// gets one, that queue's minimum is up to 126 too low.
-    pub fn trim(
-        &mut self,
-        min_position: u64,
-        cursor: &mut u32,
-        steps: u32,
-        need: &mut Vec<ChunkRef>,
-    ) -> bool {
+    /// `*cursor` on. Returns true when the last queue is done, `*cursor` is then 0 again. Nothing
+    /// is read for it: where the boundary lies within a cold chunk, the minimum stays up to 126 too
+    /// low until somebody asks for it ([`Queues::exact_min`]) or reads there.
+    pub fn trim(&mut self, min_position: u64, cursor: &mut u32, steps: u32) -> bool {
         self.trimmed = self.trimmed.max(min_position);
         for _ in 0..steps {
             let Some(queue) = self.queues.get(*cursor as usize) else { break };
             let id = QueueId(*cursor);
             *cursor += 1;
-            if queue.live
-                && let Some(chunk) = self.trim_front(id)
-            {
-                need.push(chunk);
+            if queue.live {
+                self.trim_front(id);
             }
         }
         let done = *cursor as usize >= self.queues.len();
@@ -93,9 +85,19 @@ impl Queues {
         done
     }
 
-    /// Trims one queue to the position last given to [`Queues::trim`]; returns the cold chunk the
-    /// exact minimum depends on, if there is one.
-    pub(super) fn trim_front(&mut self, id: QueueId) -> Option<ChunkRef> {
+    /// The lowest offset whose message is still there; `Err`: the chunk that says which it is, to
+    /// be read first.
+    pub fn exact_min(&self, id: QueueId) -> Result<u64, ChunkRef> {
+        let queue = self.queue(id);
+        let cut = queue.chunks.front().filter(|front| {
+            front.first_position < self.trimmed && front.cell.is_none() && !front.damaged
+        });
+        cut.map_or(Ok(queue.min), |front| Err(front.named(id)))
+    }
+
+    /// Trims one queue to the position last given to [`Queues::trim`], as far as is known without
+    /// reading.
+    pub(super) fn trim_front(&mut self, id: QueueId) {
         let min_position = self.trimmed;
         loop {
             let queue = self.queue(id);
@@ -103,30 +105,27 @@ impl Queues {
             let Some(front) = front else { break };
             let gone = if front_is_below(queue, min_position) {
                 usize::from(front.count)
-            } else if front.frame == NONE {
-                let need = (!front.damaged).then(|| front.named(id));
-                let first = front.first_offset;
-                self.raise_min(id, first);
-                return need;
             } else {
-                let bytes = self.arena.peek(front.frame);
-                partition(usize::from(front.count), |index| {
-                    entry_at(bytes, index).position < min_position
+                front.cell.map_or(0, |cell| {
+                    let bytes = self.arena.peek(cell);
+                    partition(usize::from(front.count), |index| {
+                        entry_at(bytes, index).position < min_position
+                    })
                 })
             };
             if gone < usize::from(front.count) {
                 let first = front.first_offset + gone as u64;
-                self.raise_min(id, first);
-                return None;
+                return self.raise_min(id, first);
             }
-            if let Some(chunk) = self.queue_mut(id).chunks.pop_front() {
+            let queue = self.queue_mut(id);
+            if let Some(chunk) = queue.chunks.pop_front() {
+                queue.open = queue.open.filter(|tail| Some(tail.cell) != chunk.cell);
                 self.drop_chunk(&chunk);
             }
         }
         let queue = self.queue(id);
         let first = queue.chunks.front().map_or(queue.max, |front| front.first_offset);
         self.raise_min(id, first);
-        None
     }
 
     fn raise_min(&mut self, id: QueueId, offset: u64) {

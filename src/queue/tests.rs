@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::arena::{CellState, SURE_ENTRIES};
 use super::*;
 use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES};
 
@@ -46,10 +47,13 @@ impl Disk {
 
     fn load(&mut self, queues: &mut Queues, chunk: ChunkRef) {
         let bytes = self.0[&queues.cold_slot(chunk)].clone();
-        if queues.loaded(chunk, &bytes) == Err(LoadFault::Full) {
-            self.write(queues, u64::MAX, 4);
-            queues.loaded(chunk, &bytes).unwrap();
+        for _ in 0..32 {
+            match queues.loaded(chunk, &bytes) {
+                Err(LoadFault::Full) => self.write(queues, u64::MAX, 4),
+                done => return done.unwrap(),
+            };
         }
+        panic!("writing makes room");
     }
 }
 
@@ -174,10 +178,12 @@ impl World {
 
     fn trim(&mut self) {
         self.trimmed += self.random.below(self.position - self.trimmed + 1) / 3;
-        let (mut cursor, mut need) = (0, Vec::new());
-        while !self.queues.trim(self.trimmed, &mut cursor, 3, &mut need) {}
-        for chunk in need {
-            self.disk.load(&mut self.queues, chunk);
+        let mut cursor = 0;
+        while !self.queues.trim(self.trimmed, &mut cursor, 3) {}
+        for id in self.models.keys() {
+            while let Err(chunk) = self.queues.exact_min(*id) {
+                self.disk.load(&mut self.queues, chunk);
+            }
         }
         self.models.values_mut().for_each(|(_, model)| model.trim(self.trimmed));
     }
@@ -256,6 +262,12 @@ fn any_run_of_operations_agrees_with_a_model_that_keeps_everything() {
             assert!(world.queues.used_bytes() <= 24 * INDEX_CHUNK);
         }
         world.queues.arena.invariants();
+        for queue in world.queues.queues.iter().filter(|queue| queue.live) {
+            let tail =
+                queue.chunks.back().and_then(|tail| tail.cell.map(|cell| (cell, tail.count)));
+            let open = tail.filter(|tail| world.queues.arena.state(tail.0) == CellState::Open);
+            assert_eq!(queue.open.map(|tail| (tail.cell, tail.count)), open);
+        }
         assert!(world.position > 10_000, "the run did something");
     }
 }
@@ -277,15 +289,47 @@ fn memory_that_was_never_needed_is_never_touched() {
 fn a_full_arena_of_unwritten_chunks_refuses_and_recovers_when_they_are_written() {
     let mut queues = Queues::new(arena(4, 2));
     let id = queues.create(1).unwrap();
-    for position in 0..PER_CHUNK * 4 {
-        queues.append(id, entry(position * 10)).unwrap();
+    let mut position = 0;
+    let full = loop {
+        let fits = queues.has_room(id, 1);
+        match queues.append(id, entry(position * 10)) {
+            Ok(offset) => assert_eq!(offset, position),
+            Err(full) => break (full, fits),
+        }
+        position += 1;
+    };
+    assert_eq!(full, (IndexFull { limit_bytes: 4 * INDEX_CHUNK }, false));
+    assert!(position >= 4 * SURE_ENTRIES as u64 && !queues.has_room(id, 1), "{position}");
+    let mut disk = Disk::default();
+    disk.write(&mut queues, u64::MAX, 1);
+    assert!(queues.has_room(id, 1));
+    assert_eq!(queues.append(id, entry(1 << 20)), Ok(position));
+    disk.write(&mut queues, u64::MAX, 64);
+    assert!(queues.has_room(id, SURE_ENTRIES as u32));
+    for offset in 0..position {
+        assert_eq!(read(&mut queues, &mut disk, id, offset), Some(entry(offset * 10)));
     }
-    assert!(!queues.has_room(id, 1));
-    let full = queues.append(id, entry(1 << 20));
-    assert_eq!(full, Err(IndexFull { limit_bytes: 4 * INDEX_CHUNK }));
-    Disk::default().write(&mut queues, u64::MAX, 1);
-    assert!(queues.has_room(id, 127) && !queues.has_room(id, 128));
-    assert_eq!(queues.append(id, entry(1 << 20)), Ok(PER_CHUNK * 4));
+}
+
+#[test]
+fn a_tail_takes_no_more_memory_than_twice_what_is_in_it() {
+    let mut queues = Queues::new(arena(64, 64));
+    let ids: Vec<QueueId> = (0..160).map(|life| queues.create(life).unwrap()).collect();
+    let mut used = Vec::new();
+    for round in 0..20u64 {
+        for (at, id) in ids.iter().enumerate() {
+            queues.append(*id, entry((round * 160 + at as u64) * 10)).unwrap();
+        }
+        used.push(queues.used_bytes() / INDEX_CHUNK);
+        queues.arena.invariants();
+    }
+    assert_eq!((used[0], used[6], used[7], used[14], used[15]), (10, 10, 20, 20, 40));
+    for (at, id) in ids.iter().enumerate() {
+        for round in 0..20 {
+            let expected = Lookup::Found(entry((round * 160 + at as u64) * 10));
+            assert_eq!(queues.entry(*id, round), expected);
+        }
+    }
 }
 
 #[test]

@@ -251,11 +251,17 @@ impl Server {
             self.tick();
             self.shard.meter.mark("timers", self.driver.now_ns());
         }
-        self.shard.end_turn(&mut self.driver);
+        self.shard.publish_turn(&mut self.driver);
+        let early = self.shard.answers_first();
+        if early {
+            self.send_answers();
+            self.shard.meter.mark("replies", self.driver.now_ns());
+        }
+        self.shard.write_turn(&mut self.driver);
         self.shard.meter.mark("log", self.driver.now_ns());
-        self.answer();
-        self.post_changes();
-        self.flush();
+        if !early {
+            self.send_answers();
+        }
         self.shard.sent(self.driver.now_ns());
         self.look_at_drain();
         Ok(())
@@ -382,6 +388,13 @@ impl Server {
     }
 
     /// Answers everybody whose watermark has come.
+    /// Answers what can be answered, and sends it on its way.
+    fn send_answers(&mut self) {
+        self.answer();
+        self.post_changes();
+        self.flush();
+    }
+
     fn answer(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         self.shard.collect_ready(&mut ready);

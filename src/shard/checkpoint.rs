@@ -175,13 +175,15 @@ pub(crate) struct Checkpoints {
     step: Step,
     /// Position of the last one that is durable.
     pub(crate) position: u64,
+    /// Bytes of the one that began last.
+    pub(crate) image_bytes: u64,
 }
 
 impl Checkpoints {
     /// Writes into `dir`; `last` is the file and position of the one that was loaded.
     pub(crate) fn new(dir: PathBuf, last: Option<(u8, u64)>) -> Checkpoints {
         let (which, position) = last.map_or((0, 0), |(which, position)| (1 - which, position));
-        Checkpoints { dir, which, step: Step::Idle, position }
+        Checkpoints { dir, which, step: Step::Idle, position, image_bytes: 0 }
     }
 
     /// Whether a new one may begin.
@@ -192,6 +194,7 @@ impl Checkpoints {
     /// Begins one. Its image must not change any more.
     pub(crate) fn begin(&mut self, checkpoint: &Checkpoint) {
         if let Some(buf) = encode(checkpoint) {
+            self.image_bytes = buf.len() as u64;
             self.step = Step::Waiting(buf, checkpoint.log.position);
         }
     }

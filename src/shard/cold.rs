@@ -14,10 +14,18 @@ use crate::commitlog::{ColdRead, Damage, Log, Window};
 
 /// Room number in the top byte of tokens of the shard's own files.
 pub const TOKEN_ROOM: u8 = 2;
-/// Windows of the log kept.
-const WINDOWS_MAX: usize = 8;
 /// Reads in flight.
 const READS_MAX: usize = 16;
+/// Reads in flight above which nothing is read ahead.
+const AHEAD_MAX: usize = 8;
+/// A window that nobody came to within so many further reads is not waited for.
+const AHEAD_STALE: u64 = 64;
+/// Memory of a window comes in steps of this, so that it fits the next one too.
+const WINDOW_STEP: usize = 64 * 1024;
+/// Buffers of windows that left which are kept for the next ones, and the largest kept.
+const SPARE_MAX: usize = 8;
+/// See [`SPARE_MAX`].
+const SPARE_BYTES_MAX: usize = 256 * 1024;
 
 /// Kinds of tokens in the shard's room.
 pub(crate) const KIND_WINDOW: u64 = 1;
@@ -44,12 +52,31 @@ pub(crate) fn split(token: Token) -> (u64, u64) {
     (token.0 >> 48 & 0xFF, token.0 & 0xFFFF_FFFF_FFFF)
 }
 
+/// A window in memory.
+#[derive(Debug)]
+struct Kept {
+    read: ColdRead,
+    window: Window,
+    /// The number of the read that a reader has yet to come to; `None`: it came, or nobody does.
+    ahead: Option<u64>,
+}
+
+/// A window on its way.
+#[derive(Debug)]
+struct Reading {
+    number: u64,
+    read: ColdRead,
+    since_ns: u64,
+}
+
 /// Windows kept and reads in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Cold {
-    windows: VecDeque<(ColdRead, Window)>,
-    /// Number, window, and when its read began (nanoseconds).
-    reading: Vec<(u64, ColdRead, u64)>,
+    /// Those used or read last first.
+    kept: VecDeque<Kept>,
+    reading: Vec<Reading>,
+    /// Memory of windows that left.
+    spare: Vec<Buf>,
     next: u64,
     /// Damage that a read met, to be said once.
     pub(crate) damage: Option<Damage>,
@@ -58,17 +85,17 @@ pub(crate) struct Cold {
 impl Cold {
     /// The record bytes, if a kept window has them.
     pub(crate) fn record(&self, position: u64, len: usize) -> Option<&[u8]> {
-        self.windows.iter().find_map(|(_, window)| window.record(position, len))
+        self.kept.iter().find_map(|kept| kept.window.record(position, len))
     }
 
     /// The whole record that begins at `position`, if a kept window has it.
     pub(crate) fn record_at(&self, position: u64) -> Option<&[u8]> {
-        self.windows.iter().find_map(|(_, window)| window.record_at(position))
+        self.kept.iter().find_map(|kept| kept.window.record_at(position))
     }
 
     /// Whether the window that holds `position` is kept.
     pub(crate) fn covers(&self, log: &Log, position: u64) -> bool {
-        log.cold(position).is_some_and(|cold| self.windows.iter().any(|(read, _)| *read == cold))
+        log.cold(position).is_some_and(|cold| self.kept.iter().any(|kept| kept.read == cold))
     }
 
     /// Damage in a kept window that took the record at `position`.
@@ -85,28 +112,73 @@ impl Cold {
 
     fn window(&self, log: &Log, position: u64) -> Option<&Window> {
         let cold = log.cold(position)?;
-        self.windows.iter().find(|(read, _)| *read == cold).map(|(_, window)| window)
+        self.kept.iter().find(|kept| kept.read == cold).map(|kept| &kept.window)
     }
 
     /// Starts reading the window that holds `position`, unless it is on its way. `false`: too
     /// many reads, or nothing on disk holds it.
     pub(crate) fn fetch(&mut self, driver: &mut Driver, log: &Log, position: u64) -> bool {
         let Some(cold) = log.cold(position) else { return false };
-        if self.reading.iter().any(|(_, read, _)| *read == cold) {
+        if self.is_reading(cold) {
             return true;
         }
         if self.reading.len() >= READS_MAX {
             return false;
         }
-        self.next += 1;
-        self.reading.push((self.next, cold, driver.now_ns()));
-        driver.read(cold.file, cold.offset, Buf::new(cold.len), token(KIND_WINDOW, self.next));
+        self.start(driver, cold);
         true
+    }
+
+    /// Starts reading the window that holds `position` before anybody waits for it. `false`:
+    /// enough was read ahead and not used yet.
+    pub(crate) fn fetch_ahead(&mut self, driver: &mut Driver, log: &Log, position: u64) -> bool {
+        let Some(cold) = log.cold(position) else { return false };
+        if self.is_reading(cold) || self.kept.iter().any(|kept| kept.read == cold) {
+            return true;
+        }
+        let unused = self.kept.iter().filter(|kept| kept.ahead.is_some());
+        let unused_bytes: usize = unused.map(|kept| kept.window.memory()).sum();
+        let flying_bytes: usize = self.reading.iter().map(|reading| reading.read.len).sum();
+        if self.reading.len() >= AHEAD_MAX
+            || unused_bytes + flying_bytes + cold.len > WINDOW_BYTES_MAX / 2
+        {
+            return false;
+        }
+        self.start(driver, cold);
+        true
+    }
+
+    /// Something of the window that holds `position` was served: it is kept longest.
+    pub(crate) fn touch(&mut self, position: u64, len: usize) {
+        let holds = |kept: &Kept| kept.window.record(position, len).is_some();
+        let Some(at) = self.kept.iter().position(holds) else { return };
+        if let Some(mut kept) = self.kept.remove(at) {
+            kept.ahead = None;
+            self.kept.push_front(kept);
+        }
+    }
+
+    fn is_reading(&self, cold: ColdRead) -> bool {
+        self.reading.iter().any(|reading| reading.read == cold)
+    }
+
+    fn start(&mut self, driver: &mut Driver, read: ColdRead) {
+        self.next += 1;
+        let number = self.next;
+        self.reading.push(Reading { number, read, since_ns: driver.now_ns() });
+        let fits = self.spare.iter().position(|buf| buf.capacity() >= read.len);
+        let mut buf = fits.map_or_else(
+            || Buf::new(read.len.next_multiple_of(WINDOW_STEP)),
+            |at| self.spare.swap_remove(at),
+        );
+        buf.set_len(read.len);
+        driver.read(read.file, read.offset, buf, token(KIND_WINDOW, number));
     }
 
     /// When read `id` began, nanoseconds.
     pub(crate) fn since_ns(&self, id: u64) -> Option<u64> {
-        self.reading.iter().find(|(number, ..)| *number == id).map(|(_, _, since_ns)| *since_ns)
+        let found = self.reading.iter().find(|reading| reading.number == id);
+        found.map(|reading| reading.since_ns)
     }
 
     /// A window was read.
@@ -117,35 +189,51 @@ impl Cold {
         buf: Buf,
         result: Result<usize, Errno>,
     ) -> Result<(), Errno> {
-        let Some(at) = self.reading.iter().position(|(number, ..)| *number == id) else {
+        let Some(at) = self.reading.iter().position(|reading| reading.number == id) else {
             return Ok(());
         };
-        let (_, cold, _) = self.reading.swap_remove(at);
+        let Reading { read, number, .. } = self.reading.swap_remove(at);
         let got = result?;
-        let window = log.open_window(cold, buf, got);
+        let window = log.open_window(read, buf, got);
         self.damage = self.damage.or(window.damage());
-        self.windows.push_front((cold, window));
-        let mut bytes = 0;
-        let mut keep = 0;
-        for (_, window) in &self.windows {
-            bytes += window.memory();
-            if keep > 0 && bytes > WINDOW_BYTES_MAX {
-                break;
-            }
-            keep += 1;
-        }
-        self.windows.truncate(keep.min(WINDOWS_MAX));
+        self.kept.push_front(Kept { read, window, ahead: Some(number) });
+        self.make_room(number);
         Ok(())
+    }
+
+    /// Lets go of windows above the bound: those that readers passed before those they have yet to
+    /// come to. Whoever has not come within so many reads does not.
+    fn make_room(&mut self, newest: u64) {
+        for kept in &mut self.kept {
+            kept.ahead = kept.ahead.filter(|number| newest - number.min(&newest) < AHEAD_STALE);
+        }
+        let mut bytes: usize = self.kept.iter().map(|kept| kept.window.memory()).sum();
+        while bytes > WINDOW_BYTES_MAX && self.kept.len() > 1 {
+            let passed = self.kept.iter().rposition(|kept| kept.ahead.is_none());
+            let Some(kept) = self.kept.remove(passed.unwrap_or(self.kept.len() - 1)) else {
+                return;
+            };
+            bytes -= kept.window.memory();
+            self.keep_memory(kept.window.into_buf());
+        }
+    }
+
+    /// Keeps a few of the usual size: fresh memory costs more than the read's own share of work.
+    fn keep_memory(&mut self, buf: Buf) {
+        if self.spare.len() < SPARE_MAX && buf.capacity() <= SPARE_BYTES_MAX {
+            self.spare.push(buf);
+        }
     }
 
     /// Drops the kept windows.
     pub(crate) fn give_back(&mut self) {
-        self.windows.clear();
+        self.kept.clear();
+        self.spare.clear();
     }
 
     /// A segment left: windows of files that are gone or used again are dropped.
     pub(crate) fn forget_below(&mut self, segment: u32) {
-        self.windows.retain(|(cold, _)| cold.segment >= segment);
+        self.kept.retain(|kept| kept.read.segment >= segment);
     }
 
     /// Starts reading slot `slot` of the index file.

@@ -60,6 +60,10 @@ impl Shard {
             match self.broker.pull(now_ms, &request, self.marks(), plan) {
                 PullStep::Reply(reply) => {
                     return match self.with_records(driver, reply, plan) {
+                        Ok(Fetch::Reply(reply)) => {
+                            self.read_ahead(driver, &request, &reply, plan);
+                            Fetch::Reply(reply)
+                        }
                         Ok(fetch) => fetch,
                         Err(damage) => self.around_damage(&request, reply, plan, damage),
                     };
@@ -145,6 +149,7 @@ impl Shard {
         if here == plan.extents.len() {
             return Ok(Fetch::Reply(reply));
         }
+        self.read_windows(driver, plan.extents[here..].iter().map(|(position, _)| *position));
         if let Some(next) = here.checked_sub(1).and_then(|last| self.offset_after(plan, last)) {
             // Serve what is here; the client asks for the rest next.
             reply.next = next;
@@ -213,19 +218,14 @@ impl Shard {
     /// Starts reading a chunk of the index, unless it is on its way.
     pub fn fetch_chunk(&mut self, driver: &mut Driver, chunk: ChunkRef) {
         let slot = self.broker.queues.cold_slot(chunk);
-        if self.keeper.reading.iter().any(|(reading, _)| *reading == slot) {
-            return;
+        if self.keeper.reading.insert(slot, chunk).is_none() {
+            Cold::fetch_chunk(driver, self.index, slot);
         }
-        self.keeper.reading.push((slot, chunk));
-        Cold::fetch_chunk(driver, self.index, slot);
     }
 
     /// A chunk was read.
     pub(super) fn chunk_arrived(&mut self, slot: u32, buf: &Buf, result: Result<usize, Errno>) {
-        let Some(at) = self.keeper.reading.iter().position(|(reading, _)| *reading == slot) else {
-            return;
-        };
-        let (_, chunk) = self.keeper.reading.swap_remove(at);
+        let Some(chunk) = self.keeper.reading.remove(&slot) else { return };
         self.keeper.arrivals += 1;
         let whole = result.is_ok_and(|got| got == buf.len());
         let loaded = whole.then(|| self.broker.queues.loaded(chunk, buf));

@@ -12,12 +12,17 @@ use super::shard::Shard;
 use super::tuning::DiskUse;
 use super::voice::Voice;
 use crate::base::limits::{EXPIRY_SCAN_MS, LOG_RESERVE};
+use crate::base::map::Map;
 use crate::broker::{Effect, Meta, ParkId, SnapshotCursor};
 use crate::commitlog::{Retention, Watermarks};
 use crate::queue::ChunkRef;
 
-/// A checkpoint is due after this much log.
+/// A checkpoint is due after this much log, or after so many times its own size if that is more.
 const CHECKPOINT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
+/// See [`CHECKPOINT_EVERY_BYTES`]: with many queues it is large, and costs what it weighs.
+const CHECKPOINT_EVERY_ITSELF: u64 = 24;
+/// A checkpoint is due after this much log in any case: a start after a kill folds it again.
+const CHECKPOINT_EVERY_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// A checkpoint is due this long after the last one, if anything was appended.
 const CHECKPOINT_EVERY_NS: u64 = 60_000_000_000;
 /// After one failed, none is tried for this long.
@@ -39,7 +44,7 @@ pub(super) struct Keeper {
     /// Held pulls that wait for a chunk.
     pub waiting: Vec<ParkId>,
     /// Chunks being read: slot and name.
-    pub reading: Vec<(u32, ChunkRef)>,
+    pub reading: Map<u32, ChunkRef>,
     /// Reads that came back.
     pub arrivals: u64,
     /// Changes for the other shards.
@@ -77,7 +82,7 @@ impl Keeper {
     pub(super) fn new(now_ns: u64) -> Keeper {
         Keeper {
             waiting: Vec::new(),
-            reading: Vec::new(),
+            reading: Map::default(),
             arrivals: 0,
             outgoing: Vec::new(),
             changed_topics: Vec::new(),
@@ -169,7 +174,7 @@ impl Shard {
             self.log.want_durable(appended);
         }
         self.index_writer.gather(driver, &mut self.broker.queues, durable, self.now_ns);
-        self.trim_some(driver);
+        self.trim_some();
         let keep_from = &mut self.keeper.keep_from;
         self.keeper.snapshot_ends.retain(|(end, begin)| {
             let done = *end <= durable;
@@ -196,8 +201,9 @@ impl Shard {
     fn checkpoint_if_due(&mut self, driver: &mut Driver) {
         let behind = self.log.watermarks().appended - self.checkpoints.position;
         let long_ago = self.now_ns.saturating_sub(self.keeper.last_checkpoint_ns);
-        let due =
-            behind >= CHECKPOINT_EVERY_BYTES || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
+        let worth = (self.checkpoints.image_bytes * CHECKPOINT_EVERY_ITSELF)
+            .clamp(CHECKPOINT_EVERY_BYTES, CHECKPOINT_EVERY_MAX_BYTES);
+        let due = behind >= worth || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
         let rested = self.now_ns >= self.keeper.no_checkpoint_before_ns;
         let ready = self.checkpoints.is_idle() && self.fenced().is_none() && self.is_folded();
         if due && rested && ready {
@@ -302,15 +308,10 @@ impl Shard {
     }
 
     /// Raises the minimum of some queues after a segment left.
-    fn trim_some(&mut self, driver: &mut Driver) {
+    fn trim_some(&mut self) {
         let Some(mut cursor) = self.keeper.trim.take() else { return };
-        let mut need = Vec::new();
         let min = self.log.min_position();
-        let done = self.broker.queues.trim(min, &mut cursor, TRIM_STEPS, &mut need);
-        for chunk in need {
-            self.fetch_chunk(driver, chunk);
-        }
-        if !done {
+        if !self.broker.queues.trim(min, &mut cursor, TRIM_STEPS) {
             self.keeper.trim = Some(cursor);
         }
     }

@@ -8,6 +8,7 @@
 //! of the fold, `follow` the shard's half of a pair, `tuning` what may change while it runs,
 //! `voice` the operator's lines.
 
+mod ahead;
 mod change;
 mod checkpoint;
 mod cold;

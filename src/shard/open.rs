@@ -161,6 +161,7 @@ impl Shard {
             ),
             pending: Pending::new(),
             cold: Cold::default(),
+            ahead: Vec::new(),
             checkpoints: Checkpoints::new(dir, loaded),
             keeper: Keeper::new(driver.now_ns()),
             scratch: Vec::new(),

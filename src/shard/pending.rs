@@ -162,7 +162,10 @@ impl Pending {
         self.durable.len()
     }
 
-    /// Adds a reply that waits until `promise` holds for everything below `upto`.
+    /// Adds a reply that waits until `promise` holds for everything below `upto`. Always in line:
+    /// an answer that is handed over in memory is read back in wider pieces than it was written,
+    /// and that read waits until all stores before it, the record's too, have reached the cache.
+    #[inline(always)]
     pub(crate) fn push(&mut self, promise: Promise, upto: u64, waiter: Waiter, answer: Answer) {
         if waiter.oneway {
             return;

@@ -91,7 +91,7 @@ impl Shard {
             return Err(full);
         }
         let load = self.load(Some(fits), durable, waiter);
-        self.admit_load(load)
+        self.admit_load(Load { segment_waits: !fits && !self.log.road_open(len), ..load })
     }
 
     /// What the rules of back-pressure look at. `fits`: the record finds staging room; `None`: it
@@ -101,6 +101,7 @@ impl Shard {
         Load {
             staging: (used as u64, size as u64),
             staging_fits: fits.unwrap_or(true),
+            segment_waits: false,
             pending: self.pending.len() as u64,
             index_fits: fits.is_some(),
             index_bytes: self.options.index_memory_bytes as u64,

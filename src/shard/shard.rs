@@ -38,6 +38,8 @@ pub struct Shard {
     pub(super) index_writer: IndexWriter,
     pub(super) pending: Pending,
     pub(super) cold: Cold,
+    /// Positions looked at to read ahead; the buffer is reused.
+    pub(super) ahead: Vec<u64>,
     pub(super) checkpoints: Checkpoints,
     pub(super) keeper: Keeper,
     /// Its half of a pair, if it is one of two.
@@ -73,6 +75,13 @@ impl Shard {
 
     /// Publishes the turn's records and hands blocks to the device.
     pub fn end_turn(&mut self, driver: &mut Driver) {
+        self.publish_turn(driver);
+        self.write_turn(driver);
+    }
+
+    /// Publishes the turn's records: from here on they survive the process, and those that are
+    /// acknowledged for that can be answered.
+    pub fn publish_turn(&mut self, driver: &mut Driver) {
         self.follow(driver);
         self.log.publish();
         if self.pending.durable_len() > 0 {
@@ -80,6 +89,16 @@ impl Shard {
         }
         self.background(driver);
         self.log.publish();
+    }
+
+    /// Whether nobody waits for the writes of this turn, so that answers may go first: handing a
+    /// write to the kernel takes it some tens of microseconds.
+    pub fn answers_first(&self) -> bool {
+        self.pending.durable_len() == 0 && self.pair.is_none()
+    }
+
+    /// Hands blocks to the device and the standby.
+    pub fn write_turn(&mut self, driver: &mut Driver) {
         if !self.is_blank() {
             self.log.drive(driver);
         }

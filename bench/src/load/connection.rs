@@ -99,6 +99,8 @@ pub(crate) struct Connection {
     pub waiting: VecDeque<u64>,
     job: Job,
     started_ns: Vec<u64>,
+    /// When each was put into the buffer: in an open loop later than it was due.
+    asked_ns: Vec<u64>,
     free: Vec<u32>,
     /// Slots of queues that were read to their end.
     retired: usize,
@@ -126,6 +128,7 @@ impl Connection {
             waiting: VecDeque::new(),
             job,
             started_ns: vec![0; slots],
+            asked_ns: vec![0; slots],
             free: Vec::new(),
             retired: 0,
         };
@@ -167,10 +170,12 @@ impl Connection {
         self.retired == self.started_ns.len()
     }
 
-    /// Puts one request into the buffer, counted from `start_ns` (not 0). False: no slot is free.
-    pub(crate) fn ask(&mut self, start_ns: u64) -> bool {
+    /// Puts one request into the buffer at `now_ns`, counted from `start_ns` (not 0). False: no
+    /// slot is free.
+    pub(crate) fn ask(&mut self, start_ns: u64, now_ns: u64) -> bool {
         let Some(slot) = self.free.pop() else { return false };
         self.started_ns[slot as usize] = start_ns;
+        self.asked_ns[slot as usize] = now_ns;
         let opaque = OPAQUE_BASE + slot;
         match &mut self.job {
             Job::Send { templates, counter } => {
@@ -194,9 +199,9 @@ impl Connection {
         true
     }
 
-    /// Takes an answer: gives when its request was started and what came of it. `None` when no
-    /// request of this connection has that opaque.
-    pub(crate) fn answered(&mut self, reply: &Reply<'_>) -> Option<(u64, Outcome)> {
+    /// Takes an answer: gives when its request was started, when it was put into the buffer, and
+    /// what came of it. `None` when no request of this connection has that opaque.
+    pub(crate) fn answered(&mut self, reply: &Reply<'_>) -> Option<(u64, u64, Outcome)> {
         let slot = reply.opaque.checked_sub(OPAQUE_BASE)?;
         let started = self.started_ns.get_mut(slot as usize)?;
         // Zero marks a free slot: a second answer to one request is not counted twice.
@@ -204,6 +209,7 @@ impl Connection {
         if started_ns == 0 {
             return None;
         }
+        let asked_ns = self.asked_ns[slot as usize];
         let next = || reply.number("nextBeginOffset").unwrap_or(0);
         let outcome = match &mut self.job {
             Job::Send { .. } if reply.code == 0 => Outcome::Sent,
@@ -218,14 +224,14 @@ impl Connection {
                     tail.next = tail.low;
                 } else if tail.is_read() {
                     self.retired += 1;
-                    return Some((started_ns, Outcome::Pulled(pulled)));
+                    return Some((started_ns, asked_ns, Outcome::Pulled(pulled)));
                 }
                 if reply.code == 0 { Outcome::Pulled(pulled) } else { Outcome::Empty }
             }
             _ => Outcome::Failed(reply.code),
         };
         self.free.push(slot);
-        Some((started_ns, outcome))
+        Some((started_ns, asked_ns, outcome))
     }
 
     /// True for a connection that sends.

@@ -115,6 +115,14 @@ pub(crate) struct LoadReport {
     pub saturated: bool,
     /// Answers with another code than 0; "no message yet" of a following pull aside.
     pub failed: Vec<Failure>,
+    /// Sends that were taken, from being handed to the socket on: in an open loop that is behind
+    /// its schedule, what the broker and the connection answer for.
+    #[serde(default)]
+    pub taken: Percentiles,
+    /// Sends that were refused, from the moment the broker decided: the same less the time it says
+    /// they waited. `None`: none was.
+    #[serde(default)]
+    pub refused: Option<Percentiles>,
     /// Share of its core that the generator used.
     pub generator_cpu_share: f64,
     /// Request latency: of sends when there are any, else of pulls.

@@ -14,7 +14,7 @@ use super::connection::{Connection, Outcome};
 use super::jobs;
 use super::report::{Failures, LoadReport, SATURATED_BELOW};
 use super::schedule::{Peaks, Schedule};
-use crate::latency::{Count, Latency};
+use crate::latency::{Count, Latency, Served};
 use crate::machine;
 use crate::ring;
 use crate::target::{self, Queue};
@@ -121,6 +121,7 @@ struct Run<'a> {
     /// When to try connections that went away again.
     retry_ns: u64,
     latency: Latency,
+    served: Served,
     counts: Counts,
     failures: Failures,
     /// Sends asked for, for a run of a fixed count.
@@ -141,6 +142,7 @@ impl<'a> Run<'a> {
             driver,
             connections: Vec::new(),
             retry_ns: u64::MAX,
+            served: Served::new()?,
             latency: Latency::new(args.interval_ms * 1_000_000, args.hdr_log.is_some())?,
             counts: Counts::default(),
             failures: Failures::default(),
@@ -272,10 +274,10 @@ impl<'a> Run<'a> {
         }
         for connection in self.connections.iter_mut().filter(|c| c.socket.is_some()) {
             if !connection.sends() {
-                while connection.ask(now_ns) {}
+                while connection.ask(now_ns, now_ns) {}
             }
             while let Some(intended_ns) = connection.waiting.pop_front() {
-                if !connection.ask(intended_ns) {
+                if !connection.ask(intended_ns, now_ns) {
                     connection.waiting.push_front(intended_ns);
                     break;
                 }
@@ -287,7 +289,7 @@ impl<'a> Run<'a> {
     fn ask_closed(&mut self, now_ns: u64) {
         let count = self.args.count.unwrap_or(u64::MAX);
         for connection in self.connections.iter_mut().filter(|c| c.socket.is_some()) {
-            while self.asked < count && connection.ask(now_ns) {
+            while self.asked < count && connection.ask(now_ns, now_ns) {
                 self.asked += u64::from(connection.sends());
             }
         }
@@ -390,13 +392,13 @@ impl<'a> Run<'a> {
         let mut splitter = std::mem::take(&mut self.connections[i].splitter);
         let connection = &mut self.connections[i];
         let (counts, latency) = (&mut self.counts, &mut self.latency);
-        let failures = &mut self.failures;
+        let (failures, served) = (&mut self.failures, &mut self.served);
         let measured = now_ns >= self.from_ns && now_ns < self.until_ns;
         let since_ns = now_ns.saturating_sub(self.from_ns);
         let only_sends = matches!(self.args.mode, Mode::Send | Mode::Mixed);
         let mut stray = None;
         let result = splitter.feed(bytes, &mut |reply| {
-            let Some((started_ns, outcome)) = connection.answered(reply) else {
+            let Some((started_ns, asked_ns, outcome)) = connection.answered(reply) else {
                 stray = Some(reply.opaque);
                 return;
             };
@@ -411,6 +413,7 @@ impl<'a> Run<'a> {
             let is_send = outcome == Outcome::Sent;
             match outcome {
                 Outcome::Sent => {
+                    served.taken(now_ns.saturating_sub(asked_ns));
                     counts.sent += 1;
                     latency.count(Count::Sent(1), since_ns);
                 }
@@ -421,7 +424,9 @@ impl<'a> Run<'a> {
                 }
                 Outcome::Empty => return,
                 Outcome::Failed(code) => {
-                    failures.add(code, reply.remark(), since_ns as f64 / SECOND_NS);
+                    let remark = reply.remark();
+                    served.refused(now_ns.saturating_sub(asked_ns), &remark);
+                    failures.add(code, remark, since_ns as f64 / SECOND_NS);
                     latency.count(Count::Failed, since_ns);
                     return;
                 }
@@ -466,6 +471,8 @@ impl<'a> Run<'a> {
             achieved_ratio: achieved,
             saturated: achieved.is_some_and(|ratio| ratio < SATURATED_BELOW),
             failed: self.failures.list(),
+            taken: self.served.taken_percentiles(),
+            refused: self.served.refused_percentiles(),
             generator_cpu_share: self.cpu_ns as f64 / (seconds * SECOND_NS),
             latency: self.latency.percentiles(),
             spectrum: self.latency.spectrum(),

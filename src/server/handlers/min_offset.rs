@@ -9,6 +9,8 @@ use crate::server::turn::Server;
 pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Reject> {
     let topic = call.text("topic")?;
     let queue_id = call.header.required_i32("queueId")?;
-    let min = server.shard.broker.min_offset(&topic, queue_id);
-    Ok(server.answer_number(call, "offset", min as i64))
+    match server.shard.broker.min_offset(&topic, queue_id) {
+        Ok(min) => Ok(server.answer_number(call, "offset", min as i64)),
+        Err(chunk) => Ok(server.fetch_chunk(chunk)),
+    }
 }

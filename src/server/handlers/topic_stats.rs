@@ -23,7 +23,10 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
     let mut body = String::from("{\"offsetTable\":{");
     for queue_id in 0..queues as i32 {
         let max = broker.max_offset(&name, queue_id, marks);
-        let min = broker.min_offset(&name, queue_id);
+        let min = match broker.min_offset(&name, queue_id) {
+            Ok(min) => min,
+            Err(chunk) => return Ok(server.fetch_chunk(chunk)),
+        };
         let last = match broker.store_ms(&name, queue_id, max as i64 - 1) {
             Step::Ready(ms) => ms.max(0),
             Step::Damaged => 0,
