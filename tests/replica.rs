@@ -365,6 +365,77 @@ fn a_lone_primary_that_was_replaced_steps_down_as_soon_as_it_is_reached() {
     assert_eq!(b.drain(0), wanted(0..10, 0));
 }
 
+#[test]
+fn what_a_standby_acknowledged_right_after_its_restart_outlives_its_next_kill() {
+    for seed in 40..44 {
+        let (mut a, mut b) = pair(seed, |_| {});
+        in_step(&mut [&mut a, &mut b]);
+        send_all(&mut [&mut a, &mut b], 0..20);
+        b.world.faults(|faults| faults.slowness = 100);
+        let mut b = b.restart(|_| {});
+        until(&mut [&mut a, &mut b], |nodes| nodes[0].report().standing == "in sync");
+        send_all(&mut [&mut a, &mut b], 20..21);
+        a.world.kill();
+        let mut b = b.restart(|_| {});
+        b.turn();
+        b.shard.promote(&mut b.driver, false).unwrap();
+        let mut b = b.reopen();
+        assert_eq!(b.drain(0), wanted(0..21, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_primary_that_lost_power_and_its_place_is_cut_and_follows_whatever_its_torn_tail_left() {
+    for seed in 50..66 {
+        let (mut a, mut b) = pair(seed, |_| {});
+        in_step(&mut [&mut a, &mut b]);
+        send_all(&mut [&mut a, &mut b], 0..30);
+        a.world.partition(&b.world);
+        for n in 30..60 {
+            a.offer(n, &body(n)).unwrap();
+            a.turn();
+        }
+        a.world.power_cut();
+        let mut a = a.restart(|options| options.replica.as_mut().unwrap().boot += 1);
+        until(&mut [&mut b, &mut a], |nodes| nodes[0].report().standing == "no primary");
+        b.shard.promote(&mut b.driver, false).unwrap();
+        let mut b = b.reopen();
+        a.world.heal(&b.world);
+        let a = changed(a, &mut b);
+        let mut a = changed(a, &mut b);
+        until(&mut [&mut b, &mut a], |nodes| nodes[0].report().standing == "in sync");
+        assert_eq!(b.drain(0), wanted(0..30, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_standby_promoted_where_its_primary_had_just_restarted_makes_that_one_follow() {
+    let mut met = 0;
+    for seed in 70..90 {
+        let (mut a, mut b) = pair(seed, |_| {});
+        in_step(&mut [&mut a, &mut b]);
+        send_all(&mut [&mut a, &mut b], 0..10);
+        let before = b.report().end;
+        let mut a = a.restart(|_| {});
+        until(&mut [&mut a, &mut b], |nodes| nodes[0].report().peer.is_some());
+        until(&mut [&mut a, &mut b], |nodes| nodes[1].report().standing == "following");
+        a.world.partition(&b.world);
+        met += u32::from(b.report().end == before);
+        until(&mut [&mut a, &mut b], |nodes| nodes[1].report().standing == "no primary");
+        b.shard.promote(&mut b.driver, false).unwrap();
+        let mut b = b.reopen();
+        a.world.heal(&b.world);
+        let mut a = changed(a, &mut b);
+        until(&mut [&mut b, &mut a], |nodes| {
+            nodes[0].report().standing == "in sync" || nodes[1].shard.wants_restart()
+        });
+        let mut a = if a.shard.wants_restart() { a.reopen() } else { a };
+        until(&mut [&mut b, &mut a], |nodes| nodes[0].report().standing == "in sync");
+        assert_eq!(b.drain(0), wanted(0..10, 0), "seed {seed}");
+    }
+    assert!(met > 0, "in none it stood where the new epoch begins");
+}
+
 /// A lease in the hands of the test, lent to a node for `ms` from now on.
 fn lent(node: &mut Node, partner: Partner, ms: u64) -> Lease {
     let lease = Lease::default();

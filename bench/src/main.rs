@@ -64,6 +64,8 @@ enum Command {
     Overload(scenario::OverloadArgs),
     /// Time to the old throughput after kill -9.
     Recover(scenario::RecoverArgs),
+    /// A primary with its standby, over a cable with a delay: what a pair costs.
+    Pair(scenario::PairArgs),
     /// Make a page again from JSON files, or one page of several.
     Report(page::ReportArgs),
     /// weir's start: after a clean stop, and after a kill with a long tail.
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Command::Mixed(args) => scenario::mixed(&args),
         Command::Overload(args) => scenario::overload(&args),
         Command::Recover(args) => scenario::recover(&args),
+        Command::Pair(args) => scenario::pair(&args),
         Command::Report(args) => page::report(&args),
         Command::Start(args) => start::start(&args),
         Command::RecordCost(args) => record_cost::record_cost(&args),

@@ -19,6 +19,13 @@ pub fn wall_ms() -> i64 {
     (read(libc::CLOCK_REALTIME) / 1_000_000) as i64
 }
 
+/// A number of the machine's present boot, drawn by the kernel; 0 when it tells none.
+pub fn boot() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).unwrap_or(0)
+}
+
 /// Nanoseconds of a clock of this thread or machine.
 pub(crate) fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -450,6 +450,12 @@ impl Driver {
         forward!(self, d => d.wall_ms())
     }
 
+    /// A number of the machine's present boot: another one means that all memory was lost since.
+    /// 0 where the machine does not tell.
+    pub fn boot(&self) -> u64 {
+        forward!(self, d => d.boot())
+    }
+
     /// Submits what was asked for, then waits until an event is there, `deadline_ns` (of
     /// [`Driver::now_ns`]) has passed, or the bell rings. Appends events; never drops one.
     /// A deadline in the past polls.

@@ -212,8 +212,8 @@ impl Node {
         self.ready.drain(..).map(|ready| (ready.waiter.opaque, ready.answer)).collect()
     }
 
-    /// One pull of `group`; gives the next offset, and the bodies with their offsets. `None`: the
-    /// blocks are being read, ask again. `Err`: nothing is there.
+    /// One pull of a queue from `offset` on. `None`: the blocks are being read, ask again. `Err`:
+    /// nothing is there; the code of the reply.
     pub fn pull(&mut self, queue_id: i32, offset: i64) -> Option<Result<Pulled, i32>> {
         let request = PullRequest {
             group: "g",
@@ -240,7 +240,8 @@ impl Node {
                     let bytes = self.shard.record(position, size as usize);
                     let record = bytes.and_then(|bytes| Record::parse(bytes).ok());
                     let record = record.expect("what a plan names is in memory");
-                    (record.queue_offset() as u64, record.body().to_vec())
+                    let at = (record.position() as u64, record.queue_offset() as u64);
+                    (at, record.body().to_vec())
                 });
                 let (next, suggest) = (reply.next as i64, reply.suggest);
                 Some(Ok(Pulled { next, suggest, bodies: bodies.collect() }))
@@ -279,6 +280,6 @@ pub struct Pulled {
     pub next: i64,
     /// Broker id to go on at.
     pub suggest: u64,
-    /// Queue offsets and bodies.
-    pub bodies: Vec<(u64, Vec<u8>)>,
+    /// Positions and queue offsets, and bodies.
+    pub bodies: Vec<((u64, u64), Vec<u8>)>,
 }

@@ -6,6 +6,7 @@
 //! Never: a real file, socket, clock or thread inside of a round.
 
 pub mod bed;
+pub mod failover;
 pub mod life;
 pub mod oracle;
 pub mod plan;

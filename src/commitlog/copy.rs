@@ -73,6 +73,13 @@ impl Log {
         self.options.segment_bytes
     }
 
+    /// Everything below survives `kill -9`. Staged records do so only once the device has a block
+    /// of this start: until then the next one would take the staging memory for an older life's.
+    pub fn held(&self) -> u64 {
+        let staged = if self.has_landed() { self.marks.staged } else { 0 };
+        staged.max(self.marks.durable)
+    }
+
     /// The sealed block in the staging ring that holds `position`, from there on.
     pub fn staged_from(&self, position: u64) -> Option<Shipment<'_>> {
         shipment(self.staging.sealed_block(position)?, position)

@@ -2,10 +2,10 @@
 //!
 //! Only a node that comes back as a standby cuts, before its log is opened. First every block of
 //! the tail is copied to files of the same form, and flushed; then later segments go, newest first,
-//! and the blocks in the segment of the cut are unmade, so that no later start takes one for its
-//! own. Done twice it does the same, so a crash in between is made good by doing it again. Never: a
-//! block unmade that is not saved; a cut inside of a block (it goes whole, and comes back from the
-//! primary).
+//! and the blocks in the segment of the cut are unmade, those that an earlier torn tail left there
+//! too, so that no later start takes one for its own or for a promise. Done twice it does the same,
+//! so a crash in between is made good by doing it again. Never: a block of the tail unmade that is
+//! not saved; a cut inside of a block (it goes whole, and comes back from the primary).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +43,12 @@ struct Placed {
     offset: u64,
 }
 
+impl Placed {
+    fn disk_len(&self) -> u64 {
+        self.header.disk_len() as u64
+    }
+}
+
 /// Cuts the log in `options.dir` at `position`; what leaves it is saved in `saved`.
 pub fn cut(
     driver: &mut Driver,
@@ -69,29 +75,33 @@ fn cut_files(
     saved: &Path,
 ) -> Result<Cut, LogError> {
     let dir = &options.dir;
-    let (mut end, mut bytes) = (None, 0);
+    // Where what stays ends, and where in the segment of the cut what goes begins.
+    let (mut end, mut from, mut bytes) = (None, None, 0);
     let first = first_to_cut(driver, dir, found, position)?;
-    let mut unmade = Vec::new();
     for segment in found.iter().skip(first) {
         let mut tail = Vec::new();
-        for placed in blocks(driver, dir, segment)? {
-            if placed.header.end() <= position && end.is_none() {
+        for placed in sequence(every_block(driver, dir, segment)?) {
+            if placed.header.end() <= position && from.is_none() {
+                end = Some(placed.header.end());
                 continue;
             }
-            end.get_or_insert(placed.header.start);
+            from.get_or_insert(placed.offset);
+            end.get_or_insert(placed.header.start.min(position));
             bytes += u64::from(placed.header.payload_len);
             tail.push(placed);
         }
         save(driver, dir, segment, &tail, saved)?;
-        unmade.push((segment, tail));
     }
     save_staged(driver, options, found, position, saved)?;
-    for (at, (segment, tail)) in unmade.iter().enumerate().rev() {
+    for (at, segment) in found.iter().enumerate().skip(first).rev() {
         let path = segment::path(dir, segment.number);
-        let gone = if at > 0 {
+        let gone = if at > first {
             driver.remove(&path).and_then(|()| driver.sync_dir(dir))
         } else {
-            unmake(driver, segment, tail)
+            let stands = every_block(driver, dir, segment)?;
+            let from = from.unwrap_or(u64::MAX);
+            let gone: Vec<Placed> = stands.into_iter().filter(|p| p.offset >= from).collect();
+            unmake(driver, segment, &gone)
         };
         gone.map_err(|e| LogError::Io("cannot cut", path, e))?;
     }
@@ -160,8 +170,20 @@ fn is_of(header: &BlockHeader, segment: &Found) -> bool {
     header.log_id == segment.identity.log_id && header.segment == segment.number
 }
 
-/// Every block of a segment, in order, that stands where it says.
-fn blocks(driver: &mut Driver, dir: &Path, segment: &Found) -> Result<Vec<Placed>, LogError> {
+/// Blocks that follow each other: not those that an earlier torn tail left between and behind them.
+fn sequence(all: Vec<Placed>) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = Vec::new();
+    for block in all {
+        let last = placed.last().map(|last| (last.header.end(), last.offset + last.disk_len()));
+        if last.is_none_or(|(end, offset)| block.header.start >= end && block.offset >= offset) {
+            placed.push(block);
+        }
+    }
+    placed
+}
+
+/// Every block of a segment that stands where it says.
+fn every_block(driver: &mut Driver, dir: &Path, segment: &Found) -> Result<Vec<Placed>, LogError> {
     let mut placed: Vec<Placed> = Vec::new();
     let mut buf = Buf::new(PREPARE_STEP);
     let (mut from, mut next) = (SEGMENT_HEADER, SEGMENT_HEADER);
@@ -181,14 +203,8 @@ fn blocks(driver: &mut Driver, dir: &Path, segment: &Found) -> Result<Vec<Placed
                     && u64::from(header.place) * BLOCK_ALIGN as u64 == next
                     && header.payload_len > 0
             });
-            let last = placed.last().map(|placed| placed.header.end());
-            next += match header {
-                Some(header) if last.is_none_or(|last| header.start >= last) => {
-                    placed.push(Placed { header, offset: next });
-                    header.disk_len() as u64
-                }
-                _ => BLOCK_ALIGN as u64,
-            };
+            placed.extend(header.map(|header| Placed { header, offset: next }));
+            next += BLOCK_ALIGN as u64;
         }
         from += got as u64;
     }
@@ -236,7 +252,8 @@ fn save_staged(
 ) -> Result<(), LogError> {
     let Some(last) = found.last() else { return Ok(()) };
     let log_id = last.identity.log_id;
-    let end = blocks(driver, &options.dir, last)?.last().map(|placed| placed.header.end());
+    let blocks = sequence(every_block(driver, &options.dir, last)?);
+    let end = blocks.last().map(|placed| placed.header.end());
     let (region, survives) = open_staging(driver, options)?;
     let Some(left) = remains(&region, log_id).filter(|_| survives) else { return Ok(()) };
     let from = end.unwrap_or(position).max(position);

@@ -188,6 +188,11 @@ impl Log {
         }
     }
 
+    /// Whether the device has a block of this start, durably.
+    pub(super) fn has_landed(&self) -> bool {
+        self.flush.first_durable
+    }
+
     /// Starts an `fdatasync` when it is due or waited for.
     fn drive_sync(&mut self, driver: &mut Driver) {
         if self.flush.syncing.is_some() || self.marks.durable >= self.written {

@@ -79,11 +79,6 @@ impl Epochs {
         .next()
     }
 
-    /// The first epoch behind `position` that begins in this list.
-    pub fn after(&self, position: u64) -> Option<Entry> {
-        self.0.iter().find(|entry| entry.start >= position).copied()
-    }
-
     fn end_of(&self, at: usize, end: u64) -> u64 {
         self.0.get(at + 1).map_or(end, |next| next.start.min(end))
     }

@@ -28,7 +28,14 @@ pub(super) enum Handing {
     /// Nothing is stored any more, since then (nanoseconds); the standby gets the rest.
     Draining(u64),
     /// This node is a standby, durably; the word is on its way.
-    Told,
+    Told {
+        /// Since then, nanoseconds.
+        since_ns: u64,
+        /// To this node.
+        node: u64,
+        /// On this connection.
+        link: u64,
+    },
 }
 
 /// A primary that meets another.
@@ -171,16 +178,26 @@ impl Pair {
                     self.notes.say("replica-stays", text);
                 }
             }
-            Handing::Told => {
-                if self.sender.as_ref().is_none_or(|sender| sender.link.is_drained()) {
-                    self.restart = true;
+            // The other half closes when it has heard. To close before it, with words of it unread,
+            // would reset the connection, and the word that is on its way would be lost with it.
+            Handing::Told { since_ns, node, link } => {
+                let end = log.watermarks().appended;
+                let late_ns = self.options.slave_timeout_ms * 1_000_000;
+                let late = driver.now_ns().saturating_sub(since_ns) > late_ns;
+                // One that comes back as a standby has not heard it.
+                let back = self.sender.as_ref().filter(|sender| {
+                    sender.link.id != link && sender.node == node && !self.restart
+                });
+                match back {
+                    Some(sender) if sender.received >= end => self.hand_word(driver, end),
+                    Some(_) => self.restart |= late,
+                    None => self.restart |= late || self.sender.is_none(),
                 }
             }
         }
     }
 
     fn tell_standby(&mut self, driver: &mut Driver, end: u64) {
-        let epoch = self.file.state.epochs.current();
         self.file.state.role = Some(Role::Standby);
         self.file.state.alone = None;
         if let Err(errno) = self.file.save(driver) {
@@ -189,12 +206,18 @@ impl Pair {
             let text = format!("the change of roles cannot be kept: {errno}");
             return self.notes.say("replica-state-failed", text);
         }
-        if let Some(sender) = &mut self.sender {
-            sender.link.put(Kind::HandOver, epoch, end, &[]);
-            sender.link.flush(driver);
-        }
-        self.handing = Handing::Told;
+        self.hand_word(driver, end);
         self.notes.say("replica-handed", format!("the standby is the primary from {end} on"));
+    }
+
+    /// Says to the standby that it is the primary from `end` on.
+    fn hand_word(&mut self, driver: &mut Driver, end: u64) {
+        let epoch = self.file.state.epochs.current();
+        let Some(sender) = &mut self.sender else { return };
+        sender.link.put(Kind::HandOver, epoch, end, &[]);
+        sender.link.flush(driver);
+        let (node, link) = (sender.node, sender.link.id);
+        self.handing = Handing::Told { since_ns: driver.now_ns(), node, link };
     }
 
     /// The primary hands its role to this standby at the log's end.
@@ -243,7 +266,7 @@ impl Pair {
     }
 
     /// Whether a primary waits for the other half's word.
-    pub(super) fn is_asking(&self) -> bool {
+    pub fn is_asking(&self) -> bool {
         self.role == Role::Primary && self.asking_until_ns != 0
     }
 }

@@ -9,6 +9,7 @@
 use weir_io::{Driver, Socket};
 
 use super::donor::Donor;
+use super::epoch::term;
 use super::frame::Kind;
 use super::handshake::{Hello, judge, proof, proves};
 use super::link::Link;
@@ -187,7 +188,9 @@ impl Pair {
                         directory"
                 .into());
         };
-        if from < hello.span.1 && !own.after(from).is_some_and(|entry| entry.promoted) {
+        // A primary of a newer term came by a promotion that knew what it left behind; one of the
+        // same term only lost something.
+        if from < hello.span.1 && term(own.current()) <= term(hello.epochs.current()) {
             return Err(format!(
                 "the standby holds positions {from} to {} that this primary lost in a crash: \
                  promote the standby (weir promote), and start this node as standby",

@@ -238,7 +238,7 @@ impl Pair {
     /// What is to be sent and acknowledged, after the turn's blocks went to the device.
     pub fn end_turn(&mut self, driver: &mut Driver, log: &Log) {
         if self.role == Role::Standby {
-            return self.receiver.acknowledge(driver, log.watermarks(), log.fenced());
+            return self.receiver.acknowledge(driver, log);
         }
         let rate = self.options.catch_up_bytes;
         if let Some(sender) = &mut self.sender {
@@ -292,6 +292,8 @@ impl Pair {
         self.tick_policy(driver);
         self.tick_asking(driver);
         let addr = match self.role {
+            // What it says of itself there must hold: what is on its way to the device lands first.
+            Role::Standby if log.held() < log.watermarks().appended => None,
             Role::Standby => self.primary_address(),
             Role::Primary => self.peer_to_ask(),
         };
@@ -479,10 +481,9 @@ impl Pair {
 
     /// What this node says of itself.
     pub(super) fn hello(&mut self, driver: &Driver, log: &Log) -> Hello {
-        let marks = log.watermarks();
         let end = match self.role {
-            Role::Primary => marks.appended,
-            Role::Standby => marks.staged.max(marks.durable),
+            Role::Primary => log.watermarks().appended,
+            Role::Standby => log.held(),
         };
         let segments = (log.min_segment(), log.segment_bytes());
         let span = (log.min_position(), end);

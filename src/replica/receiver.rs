@@ -12,7 +12,7 @@ use super::frame::Kind;
 use super::handshake::Hello;
 use super::link::{KIND_CONNECT, Link, token};
 use crate::base::limits::{HA_BEAT_MS, HA_HANDSHAKE_MS, HA_RETRY_MS};
-use crate::commitlog::Watermarks;
+use crate::commitlog::Log;
 
 /// How far the acquaintance has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub(super) struct Receiver {
     pub(super) peer: Option<(Hello, Vec<u8>)>,
     /// Epoch of the session.
     pub(super) epoch: u64,
+    /// The primary hands its role over, and waits until what is here is durable.
+    pub(super) called: bool,
     /// End of the primary's log as it last said, and when (nanoseconds; 0: never).
     pub(super) primary_end: (u64, u64),
     /// What was acknowledged: received, durable, errno.
@@ -66,6 +68,7 @@ impl Receiver {
             own: Vec::new(),
             peer: None,
             epoch: 0,
+            called: false,
             primary_end: (0, 0),
             acknowledged: (0, 0, 0),
         }
@@ -129,6 +132,7 @@ impl Receiver {
         }
         self.phase = Phase::Idle;
         self.peer = None;
+        self.called = false;
         self.retry_ns = driver.now_ns() + HA_RETRY_MS * 1_000_000;
     }
 
@@ -153,18 +157,13 @@ impl Receiver {
     }
 
     /// Says what is held, when that changed or it is time for a sign of life.
-    pub(super) fn acknowledge(
-        &mut self,
-        driver: &mut Driver,
-        marks: Watermarks,
-        failed: Option<Errno>,
-    ) {
+    pub(super) fn acknowledge(&mut self, driver: &mut Driver, log: &Log) {
         if self.phase != Phase::Following {
             return;
         }
         let Some(link) = &mut self.link else { return };
-        let errno = failed.map_or(0, |errno| u64::from(errno.0.unsigned_abs()));
-        let held = (marks.staged.max(marks.durable), marks.durable, errno);
+        let errno = log.fenced().map_or(0, |errno| u64::from(errno.0.unsigned_abs()));
+        let held = (log.held(), log.watermarks().durable, errno);
         let silent_ns = driver.now_ns().saturating_sub(link.spoke_ns);
         let due = silent_ns >= HA_BEAT_MS * 1_000_000 && link.is_drained();
         if held != self.acknowledged || due {

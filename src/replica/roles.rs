@@ -107,9 +107,11 @@ impl Pair {
         }
     }
 
-    /// Whether acknowledgements of the primary count what this standby's device has.
+    /// Whether acknowledgements of the primary count what this standby's device has, or it is to
+    /// become the primary on that.
     pub fn wants_durable(&self) -> bool {
-        self.receiver.peer.as_ref().is_some_and(|(hello, _)| hello.policy.durable)
+        let counts = self.receiver.peer.as_ref().is_some_and(|(hello, _)| hello.policy.durable);
+        counts || self.receiver.called
     }
 
     /// Whether this standby holds all that was ever acknowledged, for certain.
@@ -124,36 +126,48 @@ impl Pair {
         pledge.is_some_and(|(_, boot)| boot == 0 || boot == self.options.boot)
     }
 
-    /// Makes this standby the primary, of a new epoch that is durable when this returns; the shard
-    /// is to be opened anew then. Both outcomes are sentences for the operator.
-    pub fn promote(
-        &mut self,
-        driver: &mut Driver,
+    /// Why this standby is not promoted, in a sentence for the operator; `Ok`: it may be.
+    pub fn check_promotion(
+        &self,
+        driver: &Driver,
         log: &Log,
         accept_loss: bool,
-    ) -> Result<String, String> {
+    ) -> Result<(), String> {
         self.may_promote(log)?;
-        let end = log.watermarks().appended;
-        let proven = self.is_provable();
-        let doubt = self.doubt(driver, end);
-        if !proven && !accept_loss {
-            return Err(format!(
-                "it is not certain that this standby holds all that was acknowledged: {doubt}. To \
-                 go on without what is missing: weir promote --accept-loss"
-            ));
+        if self.is_provable() || accept_loss {
+            return Ok(());
         }
-        let loss = if proven { "nothing acknowledged is missing".to_owned() } else { doubt };
-        self.promoted(driver, log, loss)
+        let doubt = self.doubt(driver, log.watermarks().appended);
+        Err(format!(
+            "it is not certain that this standby holds all that was acknowledged: {doubt}. To go \
+             on without what is missing: weir promote --accept-loss"
+        ))
     }
 
-    /// Makes this node the primary; `how` ends the sentence.
+    /// Makes this standby, whose promotion was checked and whose log is durable to its end, the
+    /// primary of a new epoch that is durable when this returns; the shard is to be opened anew
+    /// then, whatever comes of it. Both outcomes are sentences for the operator.
+    pub fn promote(&mut self, driver: &mut Driver, log: &Log) -> Result<String, String> {
+        let loss = if self.is_provable() {
+            "nothing acknowledged is missing".to_owned()
+        } else {
+            self.doubt(driver, log.watermarks().appended)
+        };
+        self.promoted(driver, log, &loss)
+    }
+
+    /// As [`Pair::promote`]; `how` ends the sentence.
     pub(super) fn promoted(
         &mut self,
         driver: &mut Driver,
         log: &Log,
-        how: String,
+        how: &str,
     ) -> Result<String, String> {
+        self.restart = true;
         let end = log.watermarks().appended;
+        if log.fenced().is_some() || log.watermarks().durable < end {
+            return Err("the end of this standby's log cannot be made durable".into());
+        }
         if let Err(errno) = self.become_primary(driver, end) {
             return Err(format!("the new epoch cannot be made durable: {errno}"));
         }

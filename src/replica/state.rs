@@ -161,12 +161,18 @@ impl StateFile {
         Ok(own)
     }
 
-    /// Makes the state durable before it returns.
+    /// Makes the state durable before it returns. After an error the next attempt goes to the same
+    /// slot: the other one is the last that is surely good.
     pub(crate) fn save(&mut self, driver: &mut Driver) -> Result<(), Errno> {
         self.state.number += 1;
         let page = self.state.encode();
-        driver.write_now(self.file, self.state.number % 2 * SLOT as u64, &page)?;
-        driver.sync_now(self.file)
+        let saved = driver
+            .write_now(self.file, self.state.number % 2 * SLOT as u64, &page)
+            .and_then(|()| driver.sync_now(self.file));
+        if saved.is_err() {
+            self.state.number -= 1;
+        }
+        saved
     }
 
     /// Closes the file.

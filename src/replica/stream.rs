@@ -76,6 +76,11 @@ impl Pair {
             }
             Kind::Beat => {}
             Kind::Pledge => self.pledged(driver, epoch)?,
+            // What it stands on must be durable before the role is; until then the word waits.
+            Kind::HandOver if log.fenced().is_none() && log.watermarks().durable < value => {
+                self.receiver.called = true;
+                return Ok(Front::Nothing);
+            }
             Kind::HandOver => self.handed_over(driver, log, value)?,
             Kind::Refuse => {
                 return Err(String::from_utf8_lossy(frame.payload).into_owned());

@@ -41,6 +41,8 @@ pub struct Server {
     /// The way to the other shards.
     pub(super) post: PostOffice,
     pub(super) listeners: Vec<(Listener, Role)>,
+    /// They are accepted on.
+    is_open: bool,
     events: Vec<Event>,
     ready: Vec<Ready>,
     pub(super) ids: Vec<ConnId>,
@@ -86,8 +88,6 @@ pub struct Server {
     pub(super) draining: bool,
     /// Set when the loop should end.
     stopping: bool,
-    /// The listeners accept.
-    doors_open: bool,
 }
 
 /// Why [`Server::live`] ended.
@@ -117,6 +117,7 @@ impl Server {
             naming,
             post,
             listeners: Vec::new(),
+            is_open: false,
             events: Vec::with_capacity(1024),
             ready: Vec::with_capacity(1024),
             ids: Vec::new(),
@@ -144,7 +145,6 @@ impl Server {
             drain: None,
             draining: false,
             stopping: false,
-            doors_open: false,
         }
     }
 
@@ -185,9 +185,10 @@ impl Server {
         self.listeners.push((listener, role));
     }
 
-    /// Accepts on every listener, from the first call on.
+    /// Accepts on every listener. Once: a shard whose role changed before the node had said that
+    /// all may open has opened already when it does.
     pub fn open_doors(&mut self) {
-        if std::mem::replace(&mut self.doors_open, true) {
+        if std::mem::replace(&mut self.is_open, true) {
             return;
         }
         for (which, (listener, _)) in self.listeners.iter().enumerate() {
@@ -197,7 +198,7 @@ impl Server {
 
     /// Whether it accepts.
     pub fn are_doors_open(&self) -> bool {
-        self.doors_open
+        self.is_open
     }
 
     /// Takes connections of the other half of the pair on a listener.

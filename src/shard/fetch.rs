@@ -54,7 +54,7 @@ impl Shard {
         let now_ms = self.now_ms();
         let mut request = *request;
         // A standby's offsets come with the log.
-        request.first_pass &= !self.keeps_still();
+        request.first_pass &= self.takes_offsets();
         // Twice at most: a group that is created on its first pull.
         for _ in 0..2 {
             match self.broker.pull(now_ms, &request, self.marks(), plan) {

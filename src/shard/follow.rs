@@ -70,12 +70,17 @@ impl Shard {
         self.pair.as_ref().map(|pair| pair.report(&self.log, self.now_ns))
     }
 
-    /// Gives the standby of this node its place: see [`Pair::promote`].
+    /// Gives the standby of this node its place: see [`Pair::promote`]. What the new term stands on
+    /// is durable before the term is: else a power cut would take records away from under it that
+    /// the old primary still has, and would have to cut.
     pub fn promote(&mut self, driver: &mut Driver, accept_loss: bool) -> Result<String, String> {
-        match &mut self.pair {
-            Some(pair) => pair.promote(driver, &self.log, accept_loss),
-            None => Err("this node has no pair: it is the primary".into()),
+        let none = "this node has no pair: it is the primary";
+        self.pair.as_ref().ok_or(none)?.check_promotion(driver, &self.log, accept_loss)?;
+        // Events of connections that come meanwhile are dropped: all of them end with the role.
+        if let Err(errno) = self.settle(driver) {
+            self.voice.say("replica-state-failed", &format_args!("promote: {errno}"));
         }
+        self.pair.as_mut().ok_or(none)?.promote(driver, &self.log)
     }
 
     /// Lets it acknowledge as a primary only while `lease` holds: see [`Pair::set_lease`].
@@ -129,6 +134,18 @@ impl Shard {
                  and slaveReadEnable is false",
             )
         })
+    }
+
+    /// Why a group's offset is not taken here; `None`: it is. A primary that must ask first whether
+    /// it was replaced takes none: it could not keep them.
+    pub fn refuses_offsets(&self) -> Option<Reject> {
+        if self.takes_offsets() { None } else { self.refuses_writers() }
+    }
+
+    /// Whether a group's offset is taken here.
+    pub(super) fn takes_offsets(&self) -> bool {
+        let asks = self.pair.as_ref().is_some_and(|pair| pair.is_asking());
+        !asks && !self.keeps_still()
     }
 
     /// Why nothing is stored here now; `None`: it is.

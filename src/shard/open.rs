@@ -145,7 +145,7 @@ impl Shard {
             pair.begin(driver, &mut log).map_err(|errno| cannot(&options, errno))?;
         }
         let (broker, loaded) = (fold.broker, fold.loaded);
-        let text = describe(&report, &log, driver.now_ns() - began_ns);
+        let text = describe(&report, &log, driver.now_ns().saturating_sub(began_ns));
         let mut shard = Shard {
             broker,
             voice,

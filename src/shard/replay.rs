@@ -4,12 +4,13 @@
 //! one death record by record in the step where it happened. A death in the fold of the very
 //! record that the file names, after an earlier death in the same step, is that record's doing: its
 //! bytes are copied to `set-aside/POSITION.record` and the fold passes it over, now and at every
-//! later start. Only deaths of the process are counted, so nothing is flushed here but the copy.
+//! later start. Only deaths of the process are counted, so nothing is flushed here but the copy; a
+//! mark of an earlier boot of the machine counts for nothing, for a power cut may bring back any.
 //! Never: a copy removed by weir; a record passed over that no file in `set-aside` holds.
 //!
 //! ```text
 //! replaying: 0 magic u32 "WRPL"  4 version u32  8 exact u64 (0, 1)  16 position u64
-//!           24 checksum u32 = crc32c(bytes 0..24)                           little-endian
+//!           24 boot u64  32 checksum u32 = crc32c(bytes 0..32)              little-endian
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -21,8 +22,10 @@ use crate::base::limits::{REPLAY_STEP_RECORDS, SET_ASIDE_MAX};
 
 /// "WRPL", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WRPL");
-const VERSION: u32 = 1;
-const MARK_BYTES: usize = 28;
+const VERSION: u32 = 2;
+const MARK_BYTES: usize = 36;
+/// The checksum stands behind all else.
+const SUM: usize = MARK_BYTES - 4;
 /// Ending of the copies.
 const ENDING: &str = ".record";
 
@@ -35,23 +38,26 @@ struct Mark {
 }
 
 impl Mark {
-    fn encode(self) -> [u8; MARK_BYTES] {
+    fn encode(self, boot: u64) -> [u8; MARK_BYTES] {
         let mut bytes = [0; MARK_BYTES];
         bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
         bytes[8..16].copy_from_slice(&u64::from(self.exact).to_le_bytes());
         bytes[16..24].copy_from_slice(&self.position.to_le_bytes());
-        let sum = crc32c::crc32c(&bytes[..24]);
-        bytes[24..].copy_from_slice(&sum.to_le_bytes());
+        bytes[24..32].copy_from_slice(&boot.to_le_bytes());
+        let sum = crc32c::crc32c(&bytes[..SUM]);
+        bytes[SUM..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Mark> {
+    /// A whole mark of this boot.
+    fn decode(bytes: &[u8], boot: u64) -> Option<Mark> {
         let bytes: &[u8; MARK_BYTES] = bytes.get(..MARK_BYTES)?.try_into().ok()?;
         let known = bytes[..4] == MAGIC.to_le_bytes() && bytes[4..8] == VERSION.to_le_bytes();
-        let whole = bytes[24..] == crc32c::crc32c(&bytes[..24]).to_le_bytes();
+        let whole = bytes[SUM..] == crc32c::crc32c(&bytes[..SUM]).to_le_bytes();
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        (known && whole).then(|| Mark { exact: word(8) == 1, position: word(16) })
+        (known && whole && word(24) == boot)
+            .then(|| Mark { exact: word(8) == 1, position: word(16) })
     }
 }
 
@@ -69,6 +75,8 @@ pub(super) enum Turn {
 pub(super) struct Replay {
     dir: PathBuf,
     file: File,
+    /// The machine's present boot.
+    boot: u64,
     /// What the start before left, if it died in its fold.
     before: Option<Mark>,
     /// Records until the next mark.
@@ -99,9 +107,10 @@ impl Replay {
         let file = driver.open(&mark_path(dir), mode)?;
         let mut bytes = [0; MARK_BYTES];
         let got = driver.read_now(file, 0, &mut bytes)?;
-        let before = Mark::decode(&bytes[..got]);
+        let boot = driver.boot();
+        let before = Mark::decode(&bytes[..got], boot);
         let dir = dir.to_owned();
-        Ok(Replay { dir, file, before, until_mark: 0, careful: 0, set_aside })
+        Ok(Replay { dir, file, boot, before, until_mark: 0, careful: 0, set_aside })
     }
 
     /// Before a record is folded: what is to be done with it.
@@ -197,7 +206,7 @@ impl Replay {
     }
 
     fn write(&self, driver: &mut Driver, mark: Mark) -> Result<(), Errno> {
-        driver.write_now(self.file, 0, &mark.encode())
+        driver.write_now(self.file, 0, &mark.encode(self.boot))
     }
 }
 
@@ -252,6 +261,15 @@ mod tests {
     }
 
     #[test]
+    fn power_cuts_set_nothing_aside_wherever_they_fall() {
+        let world = world();
+        for _ in 0..6 {
+            assert_eq!(fold(&world, 30, Some(290)).len(), 29);
+            world.power_cut();
+        }
+    }
+
+    #[test]
     fn deaths_at_different_places_and_deaths_outside_of_a_record_set_nothing_aside() {
         let world = world();
         for death in [25_000, 5_000, 29_000, 100, 14_000] {
@@ -273,10 +291,11 @@ mod tests {
     #[test]
     fn a_torn_mark_is_no_mark() {
         let mark = Mark { exact: true, position: 77 };
-        let mut bytes = mark.encode();
-        assert_eq!(Mark::decode(&bytes), Some(mark));
+        let mut bytes = mark.encode(5);
+        assert_eq!(Mark::decode(&bytes, 5), Some(mark));
+        assert_eq!(Mark::decode(&bytes, 6), None, "another boot");
         bytes[17] ^= 1;
-        assert_eq!(Mark::decode(&bytes), None);
-        assert_eq!(Mark::decode(&bytes[..20]), None);
+        assert_eq!(Mark::decode(&bytes, 5), None);
+        assert_eq!(Mark::decode(&bytes[..20], 5), None);
     }
 }

@@ -48,17 +48,35 @@ pub(crate) struct Setup {
     pub body_max_bytes: u64,
     /// Memory limit of its control group.
     pub memory_limit: Option<u64>,
+    /// Its name in reports, when that does not follow from the rest.
+    pub label: Option<String>,
+    /// weir: more configuration, key=value.
+    pub sets: Vec<String>,
+    /// Its core, when it is not the servers' one.
+    pub core: Option<usize>,
 }
 
 impl Setup {
     /// A server of this kind in its usual setting.
     pub(crate) fn new(kind: Kind, sync: bool) -> Self {
         let retention_bytes = 2 << 30;
-        Self { kind, sync, retention_bytes, body_max_bytes: 4 << 20, memory_limit: None }
+        Self {
+            kind,
+            sync,
+            retention_bytes,
+            body_max_bytes: 4 << 20,
+            memory_limit: None,
+            label: None,
+            sets: Vec::new(),
+            core: None,
+        }
     }
 
     /// The name in reports.
     pub(crate) fn name(&self) -> String {
+        if let Some(label) = &self.label {
+            return label.clone();
+        }
         let mode = if self.sync { "SYNC" } else { "ASYNC" };
         match &self.kind {
             Kind::Weir => format!("weir {mode}"),
@@ -149,7 +167,7 @@ impl Server {
     }
 
     fn command(&mut self) -> io::Result<Command> {
-        let core = self.bed.server_core.to_string();
+        let core = self.setup.core.unwrap_or(self.bed.server_core).to_string();
         let mut command = match self.setup.memory_limit {
             Some(limit) => {
                 let group = self.limited_group(limit)?;
@@ -201,7 +219,7 @@ impl Server {
             format!("retentionSize={}", self.setup.retention_bytes),
             format!("maxMessageSize={}", self.setup.body_max_bytes),
         ];
-        for set in sets.iter().chain(&self.bed.weir_sets) {
+        for set in sets.iter().chain(&self.setup.sets).chain(&self.bed.weir_sets) {
             command.arg("--set").arg(set);
         }
     }
@@ -246,6 +264,24 @@ impl Server {
             java.java_heap,
             java.java_collector
         ))
+    }
+
+    /// Runs one of weir's commands against its control plane; what it printed.
+    pub(crate) fn operate(&self, args: &[&str]) -> io::Result<String> {
+        let weir = self.bed.weir.as_deref().unwrap_or(Path::new("weir"));
+        let control = format!("127.0.0.1:{}", self.port - 11);
+        let output = Command::new(weir).args(args).args(["--control", &control]).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(said);
+        }
+        let why = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("{} {args:?}: {said}{why}", self.name)))
+    }
+
+    /// Removes its data; it must not run.
+    pub(crate) fn wipe(&self) -> io::Result<()> {
+        fs::remove_dir_all(self.dir.join("data"))
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.

@@ -379,6 +379,10 @@ impl Sim {
         })
     }
 
+    pub(crate) fn boot(&self) -> u64 {
+        self.world.with(|state| state.hosts[state.cores[self.core].host].boot_ns)
+    }
+
     pub(crate) fn wait(&mut self, deadline_ns: u64, events: &mut Vec<Event>) -> Result<(), Errno> {
         self.world.with(|state| {
             let boot_ns = state.hosts[state.cores[self.core].host].boot_ns;

@@ -90,6 +90,8 @@ pub(crate) struct Host {
     pub wall_offset_ms: i64,
     /// Its processes are stopped.
     pub frozen: bool,
+    /// How many deaths its processes have died.
+    pub deaths: u64,
 }
 
 /// The streams of randomness, one per concern.
@@ -168,7 +170,14 @@ impl State {
         disk.faults = self.options.faults.clone();
         let boot_ns = self.random.schedule.range(1_000_000_000..1 << 40);
         let staging = BTreeMap::new();
-        self.hosts.push(Host { disk, staging, boot_ns, wall_offset_ms: 0, frozen: false });
+        self.hosts.push(Host {
+            disk,
+            staging,
+            boot_ns,
+            wall_offset_ms: 0,
+            frozen: false,
+            deaths: 0,
+        });
         self.hosts.len() - 1
     }
 
@@ -232,6 +241,7 @@ impl State {
     /// The processes of a machine die.
     pub(crate) fn die(&mut self, host: usize, death: Death) {
         self.note("die", &[host as u64, death as u64]);
+        self.hosts[host].deaths += 1;
         let dying: Vec<usize> = self.live_cores().filter(|c| self.cores[*c].host == host).collect();
         for core in &dying {
             self.cores[*core].alive = false;

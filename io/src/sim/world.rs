@@ -127,6 +127,11 @@ impl World {
         self.with(|state| !state.live_cores().any(|core| state.cores[core].host == self.host))
     }
 
+    /// How many deaths the processes of this machine have died; a start that was refused is none.
+    pub fn deaths(&self) -> u64 {
+        self.with(|state| state.hosts[self.host].deaths)
+    }
+
     /// Steps so far: calls of drivers, and things carried out.
     pub fn steps(&self) -> u64 {
         self.with(|state| state.steps)

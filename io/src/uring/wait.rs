@@ -27,6 +27,11 @@ impl Uring {
         clock::wall_ms()
     }
 
+    /// See [`crate::Driver::boot`].
+    pub fn boot(&self) -> u64 {
+        clock::boot()
+    }
+
     /// See [`crate::Driver::bell`].
     pub fn bell(&self) -> Bell {
         self.bell.clone()

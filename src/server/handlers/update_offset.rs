@@ -11,9 +11,7 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
     let h = &call.header;
     let (group, topic) = (call.text("consumerGroup")?, call.text("topic")?);
     let (queue_id, offset) = (h.optional_i32("queueId")?, h.optional_i64("commitOffset")?);
-    if server.shard.keeps_still()
-        && let Some(refused) = server.shard.refuses_writers()
-    {
+    if let Some(refused) = server.shard.refuses_offsets() {
         return Err(refused);
     }
     server.shard.broker.update_offset(&group, &topic, queue_id, offset)?;
