@@ -30,6 +30,8 @@ const NEAR: Duration = Duration::from_micros(200);
 const FAR: Duration = Duration::from_millis(20);
 /// A pair is in step within this.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// It also says that an asynchronous primary has a pair.
+const SECRET: &str = "haSecret=a-secret-of-the-bench";
 /// SEND_MESSAGE.
 const SEND: i32 = 10;
 
@@ -141,7 +143,7 @@ fn begin(
     trip: Duration,
     sets: &[&str],
 ) -> io::Result<Pair> {
-    let own = ["slaveTimeout=3000", "maxHaTransferByteInSecond=4 GiB"];
+    let own = ["slaveTimeout=3000", "maxHaTransferByteInSecond=4 GiB", SECRET];
     let sets = [sets, &own[..]].concat();
     let primary = session.server(setup(label, sync, &sets), None)?;
     let relay = Relay::start(resolve(&format!("127.0.0.1:{}", primary.port + 1))?, trip)?;
