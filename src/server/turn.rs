@@ -185,8 +185,8 @@ impl Server {
         self.listeners.push((listener, role));
     }
 
-    /// Accepts on every listener. Once: a shard whose role changed before the node had said that all
-    /// may open has opened already when it does.
+    /// Accepts on every listener. Once: a shard whose role changed before the node had said that
+    /// all may open has opened already when it does.
     pub fn open_doors(&mut self) {
         if std::mem::replace(&mut self.is_open, true) {
             return;
