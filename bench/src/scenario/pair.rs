@@ -52,6 +52,9 @@ pub(crate) struct PairArgs {
     pub switchovers: u32,
 }
 
+/// Where a run goes, its step, and more options of the generator.
+type Run<'a> = (&'a Server, &'a str, &'a [(&'a str, &'a str)]);
+
 /// A primary and its standby.
 struct Pair {
     primary: Server,
@@ -82,7 +85,7 @@ pub(crate) fn pair(args: &PairArgs) -> io::Result<()> {
         session.note(format!("{}: a byte takes {trip_us:.0} µs there and back", pair.primary.name));
     }
     let steady = args.steady.to_string();
-    let runs: [(&Server, &str, &[(&str, &str)]); 8] = [
+    let runs: [Run<'_>; 8] = [
         (&received.primary, FULL, &[]),
         (&loose.primary, FULL, &[]),
         (&alone[0], FULL, &[]),
@@ -236,11 +239,14 @@ fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Resul
     let began = Instant::now();
     let until = began + PATIENCE;
     // In step is what the stream's window allows: the last bytes of a load are always in the air.
-    while !status(&pair.primary)?["lagBytes"].as_u64().is_some_and(|lag| lag < 8 << 20)
-        || status(&pair.primary)?["peer"].is_null()
-    {
+    loop {
+        let row = status(&pair.primary)?;
+        let near = row["lagBytes"].as_u64().is_some_and(|lag| lag < 8 << 20);
+        if near && row["peer"].is_string() {
+            break;
+        }
         if Instant::now() > until {
-            return Err(io::Error::other("the standby was not rebuilt in time"));
+            return Err(io::Error::other(format!("the standby was not rebuilt in time: {row}")));
         }
         thread::sleep(Duration::from_millis(20));
     }
