@@ -6,9 +6,11 @@
 //! Never: a message; a lock that a shard takes.
 
 mod address;
+mod arbiter;
 mod doors;
 mod life;
 mod name_server;
+mod outside;
 mod pair;
 mod registrar;
 mod watch;
@@ -26,13 +28,13 @@ pub(crate) use self::address::advertised;
 use self::address::store_ip;
 use self::doors::{Door, Doors};
 use self::life::{Life, Outcome, Word};
-use self::registrar::{Registrar, Ring, ShardAddress};
+use self::registrar::Ring;
 use crate::broker::{BrokerOptions, PressureLimits};
 use crate::commitlog::LogOptions;
 use crate::config::{Config, FlushDiskType, Loaded, MemoryPlan, Overrides, Sources};
 use crate::control::{Control, Settings};
 use crate::exit::{self, Stop};
-use crate::replica::Role;
+use crate::replica::{Lease, Role};
 use crate::server::{
     Bounds, Ended, Letter, MAILBOX, NamingDesk, OwnShard, PostOffice, Retune, Server,
 };
@@ -57,7 +59,11 @@ struct Plan {
     bounds: Bounds,
     /// Rung for name servers outside.
     ring: Option<Ring>,
-    /// It has served before: its role changed, and clients wait.
+    /// Leave to acknowledge, where a majority outside lends it.
+    lease: Option<Lease>,
+    /// Its first recovery was told.
+    told: bool,
+    /// It has served clients before: its role changed, and they wait.
     opened: bool,
 }
 
@@ -88,7 +94,9 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));
     let mut doors = Doors::sort(&config, shards, given.named, store)?;
     let mut plans = plan(&loaded, &data, shards, &memory, &mut doors)?;
-    let rung = rings(&config, &mut plans);
+    let rung = outside::rings(&config, &mut plans);
+    let leases = arbiter::leases(&config, shards);
+    plans.iter_mut().zip(&leases).for_each(|(plan, lease)| plan.lease = Some(lease.clone()));
     let log_bytes = plans.iter().map(|plan| folder_bytes(&plan.options.log.dir)).collect();
     let settings = settings(loaded, sources, &data, shards)?;
     let control = control(&config, &mut doors)?.map(|c| c.with_settings(settings));
@@ -101,7 +109,7 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     }
     let watchdog = given.watchdog;
     let life = Life { config: &config, boxes: &boxes, heard: &heard, words, log_bytes, watchdog };
-    let outcome = match life.live(|| register(&config, &boxes, rung)) {
+    let outcome = match life.live(|| outside::start(&config, &boxes, rung, leases)) {
         Outcome::Now(outcome) => return outcome,
         Outcome::Over(outcome) => outcome,
     };
@@ -117,36 +125,6 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
         _ => None,
     });
     outcome.and(failed.map_or(Ok(()), Err))
-}
-
-/// Gives every shard the ring for name servers outside, if there are any to be told.
-fn rings(config: &Config, plans: &mut [Plan]) -> Option<mpsc::Receiver<()>> {
-    if config.namesrv_addr.is_empty() {
-        return None;
-    }
-    let (ring, rung) = registrar::ring();
-    plans.iter_mut().for_each(|plan| plan.ring = Some(ring.clone()));
-    Some(rung)
-}
-
-/// Registers the shards with the name servers outside until the handle is dropped.
-fn register(
-    config: &Config,
-    boxes: &[Sender<Letter>],
-    rung: Option<mpsc::Receiver<()>>,
-) -> Result<Option<Registrar>, Stop> {
-    let Some(rung) = rung else { return Ok(None) };
-    let address = advertised(config)?;
-    let at = |shard: u16| {
-        let port = config.shard_port(shard);
-        let ha_addr = format!("{address}:{}", config.shard_ha_port(shard).unwrap_or(port + 1));
-        ShardAddress { addr: format!("{address}:{port}"), ha_addr }
-    };
-    let shards = (0..boxes.len() as u16).map(at).collect();
-    let period = Duration::from_millis(config.register_name_server_period_ms);
-    let started = Registrar::start(&config.namesrv_addr, shards, boxes, rung, period);
-    let failed = |e| Stop::new(exit::CALL, format!("cannot start a thread for name servers: {e}"));
-    started.map(Some).map_err(failed)
 }
 
 /// The control port: given by the service manager, or bound here and given to it.
@@ -262,7 +240,7 @@ fn run_shard(
         server
             .turn()
             .map_err(|errno| Stop::new(exit::CALL, format!("the first turn failed: {errno}")))?;
-        if !std::mem::replace(&mut plan.opened, true) {
+        if !std::mem::replace(&mut plan.told, true) {
             let _ = words.send(Word::Ready(plan.index, report));
         }
         let ended = server
@@ -271,6 +249,8 @@ fn run_shard(
         if ended == Ended::Stopped {
             return Ok(());
         }
+        // The word to open may still lie in the mailbox: the role changed before all had recovered.
+        plan.opened = server.are_doors_open();
         keep_changes(&mut plan, &server);
         (desk, post) = server.into_parts();
     }
@@ -308,6 +288,9 @@ fn fit_out(server: &mut Server, plan: &Plan, (doors, peers): Listeners) {
         server.set_ring(ring.clone());
     }
     server.set_bounds(plan.bounds);
+    if let Some(lease) = &plan.lease {
+        server.set_lease(lease.clone());
+    }
     for (listener, naming) in doors {
         server.serve_later(listener, naming);
     }
@@ -446,6 +429,8 @@ fn plan(
                 texts,
                 bounds,
                 ring: None,
+                lease: None,
+                told: false,
                 opened: false,
             })
         })

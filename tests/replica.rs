@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use weir::broker::{GroupConfig, Meta};
-use weir::replica::{ReplicaOptions, Report, Role};
+use weir::replica::{Lease, Partner, ReplicaOptions, Report, Role};
 use weir::shard::{Answer, Lack, Taken};
 use weir_io::sim::{World, WorldOptions};
 use weir_sim::bed::{Node, options, replica};
@@ -434,4 +434,97 @@ fn a_standby_promoted_where_its_primary_had_just_restarted_makes_that_one_follow
         assert_eq!(b.drain(0), wanted(0..10, 0), "seed {seed}");
     }
     assert!(met > 0, "in none it stood where the new epoch begins");
+}
+
+/// A lease in the hands of the test, lent to a node for `ms` from now on.
+fn lent(node: &mut Node, partner: Partner, ms: u64) -> Lease {
+    let lease = Lease::default();
+    lease.set_partner(partner);
+    lease.lend(node.driver.boot_ns() + ms * 1_000_000);
+    node.shard.set_lease(lease.clone());
+    lease
+}
+
+#[test]
+fn a_primary_acknowledges_by_its_lease_and_what_its_named_standby_holds_and_nothing_else() {
+    let (mut a, mut b) = pair(41, |options| options.refuse = false);
+    in_step(&mut [&mut a, &mut b]);
+    let node = b.report().node;
+    let lease = lent(&mut a, Partner::Unknown, 60_000);
+    a.turn();
+    let refused = a.offer(0, &body(0)).unwrap_err();
+    assert!(refused.1.contains("has no lease"), "{refused:?}");
+    // A standby that is not named yet counts for nothing, though it holds everything.
+    lease.set_partner(Partner::Coming(node));
+    a.turn();
+    a.offer(1, &body(1)).unwrap();
+    until(&mut [&mut a, &mut b], |nodes| nodes[0].report().lag_bytes == 0);
+    for _ in 0..50 {
+        a.turn();
+    }
+    assert_eq!((a.answer(1), a.report().named), (None, false));
+    lease.set_partner(Partner::Named(node));
+    until(&mut [&mut a, &mut b], |nodes| matches!(nodes[0].answer(1), Some(Answer::Sent { .. })));
+    // One that was sent in time, and would be answered after the end of the lease.
+    a.offer(2, &body(2)).unwrap();
+    lease.lend(a.driver.boot_ns());
+    until(&mut [&mut a, &mut b], |nodes| nodes[0].report().leased == Some(false));
+    let mut answer = None;
+    until(&mut [&mut a, &mut b], |nodes| {
+        answer = nodes[0].answer(2);
+        answer.is_some()
+    });
+    assert_eq!(answer, Some(Answer::Fenced), "nobody knows");
+    assert!(a.offer(3, &body(3)).unwrap_err().1.contains("has no lease"));
+    assert_eq!(a.drain(1), wanted(0..2, 1), "readers are served");
+}
+
+#[test]
+fn a_primary_goes_alone_only_when_nobody_may_take_over_any_more() {
+    let (mut a, mut b) = pair(43, |options| options.refuse = false);
+    let node = b.report().node;
+    in_step(&mut [&mut a, &mut b]);
+    let lease = lent(&mut a, Partner::Named(node), 600_000);
+    send_all(&mut [&mut a, &mut b], 0..10);
+    b.world.kill();
+    until(&mut [&mut a], |_| lease.wants_alone());
+    assert!(lease.take_wait());
+    assert_eq!(a.report().standing, "standby away");
+    lease.set_partner(Partner::Nobody);
+    until(&mut [&mut a], |nodes| nodes[0].report().standing == "alone");
+    a.offer(10, &body(10)).unwrap();
+    let mut answer = None;
+    until(&mut [&mut a], |nodes| {
+        answer = nodes[0].answer(10);
+        answer.is_some()
+    });
+    assert!(matches!(answer, Some(Answer::Less { lack: Lack::Pair, .. })), "{answer:?}");
+}
+
+#[test]
+fn a_standby_that_is_told_to_takes_over_from_a_primary_it_still_hears_and_by_no_other_word() {
+    let (mut a, mut b) = pair(47, |options| options.refuse = false);
+    let lease = lent(&mut b, Partner::Unknown, 0);
+    let before = b.shard.take_over(&mut b.driver).unwrap_err();
+    assert!(before.contains("never followed"), "{before}");
+    let node = b.report().node;
+    lent(&mut a, Partner::Named(node), 600_000);
+    in_step(&mut [&mut a, &mut b]);
+    send_all(&mut [&mut a, &mut b], 0..40);
+    until(&mut [&mut a, &mut b], |nodes| nodes[1].report().witnessed);
+    assert!(!b.report().provable, "without the majority's word it proves nothing");
+    let by_hand = b.shard.promote(&mut b.driver, true).unwrap_err();
+    assert!(by_hand.contains("decided by a majority outside"), "{by_hand}");
+    assert_eq!(b.report().standing, "following");
+    b.shard.take_over(&mut b.driver).unwrap();
+    let mut b = b.reopen();
+    assert_eq!((b.report().role, b.report().epoch), (Role::Primary, 2));
+    lease.set_partner(Partner::Nobody);
+    lease.lend(b.driver.boot_ns() + 60_000_000_000);
+    b.shard.set_lease(lease);
+    until(&mut [&mut b], |nodes| nodes[0].report().standing == "alone");
+    assert_eq!(b.drain(0), wanted(0..40, 0));
+    // The old one, whose lease nobody renews, steps down when it meets the new one.
+    let a = changed(a, &mut b);
+    assert_eq!(a.report().role, Role::Standby);
 }

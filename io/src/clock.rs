@@ -8,6 +8,12 @@ pub fn now_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// Nanoseconds of `CLOCK_BOOTTIME`: as [`now_ns`], and it goes on while the machine sleeps. For
+/// what others count against us: a lease is over although we slept.
+pub fn boot_ns() -> u64 {
+    read(libc::CLOCK_BOOTTIME)
+}
+
 /// Milliseconds since 1970 of the wall clock, which an operator or NTP may move.
 pub fn wall_ms() -> i64 {
     (read(libc::CLOCK_REALTIME) / 1_000_000) as i64
@@ -40,5 +46,6 @@ mod tests {
         let passed = now_ns() - first;
         assert!(passed >= 2_000_000, "{passed} ns after a sleep of 2 ms");
         assert!(wall_ms() > 1_577_836_800_000);
+        assert!(boot_ns() >= first, "it counts sleep as well");
     }
 }

@@ -440,6 +440,11 @@ impl Driver {
         forward!(self, d => d.now_ns())
     }
 
+    /// Nanoseconds that count the machine's sleep as well, see [`crate::clock::boot_ns`].
+    pub fn boot_ns(&self) -> u64 {
+        forward!(self, d => d.boot_ns())
+    }
+
     /// Wall clock in milliseconds since 1970.
     pub fn wall_ms(&self) -> i64 {
         forward!(self, d => d.wall_ms())

@@ -23,6 +23,7 @@
 //! closed before; dropping the driver cancels what can be cancelled and waits for the rest. So
 //! the kernel never writes to memory that was given back to the allocator.
 
+pub mod board;
 pub mod buf;
 pub mod chore;
 pub mod clock;

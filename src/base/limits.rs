@@ -65,6 +65,26 @@ pub const REGISTRATION_LOOK_MS: u64 = 2_000;
 pub const REGISTRATION_RETRY_MS: u64 = 1_000;
 /// A name server that goes on failing is told of this often.
 pub const REGISTRATION_SAY_MS: u64 = 600_000;
+/// etcd endpoints, or Controllers, of one pair.
+pub const ARBITERS_MAX: usize = 9;
+/// How long the shards' answers are waited for before the arbiter goes on without.
+pub const ARBITER_ASK_MS: u64 = 200;
+/// Shards that said nothing for this long are taken for dead: their box gives its lease up.
+pub const ARBITER_SILENT_MS: u64 = 60_000;
+/// A shard that waits for its standby to be named outside is seen within this.
+pub const ARBITER_WAIT_MS: u64 = 20;
+/// A primary that was heard this recently is given time to take its lease again.
+pub const ARBITER_HEARD_MS: u64 = 1_000;
+/// An answer of etcd or a Controller; a larger one is not read.
+pub const ARBITER_ANSWER_MAX: u64 = 64 * 1024;
+/// Connecting to a Controller, and its answer.
+pub const CONTROLLER_ANSWER_MS: u64 = 1_000;
+/// Boxes that a Controller may know of one pair, dead ones included.
+pub const CONTROLLER_NUMBERS_MAX: u64 = 64;
+/// Stack of the thread that speaks with etcd or a Controller, which resolves names.
+pub const ARBITER_STACK: usize = 512 * 1024;
+/// An arbiter that goes on failing is told of this often.
+pub const ARBITER_SAY_MS: u64 = 60_000;
 /// Stack of a name server's thread, which resolves names.
 pub const REGISTRATION_STACK: usize = 512 * 1024;
 /// At the end of the process: how long unregistering may take.

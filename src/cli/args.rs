@@ -36,6 +36,8 @@ pub enum Command {
     Promote(Promote),
     /// Hand the primary's role to its standby, without losing anything
     Switchover(Switchover),
+    /// Is this box the primary? Exit code 0 when it is, for programs that follow the role
+    Primary(Control),
     /// Show where time goes in a running broker, stage by stage
     Latency(Latency),
     /// Look at the configuration

@@ -1,4 +1,4 @@
-//! `weir promote`, `weir switchover`, and the rows of the pair in `weir status`.
+//! `weir promote`, `weir switchover`, `weir primary`, and the rows of the pair in `weir status`.
 //!
 //! It sends what the operator typed to the control port and prints what every shard did.
 
@@ -45,6 +45,17 @@ pub(super) fn switchover(args: &args::Switchover, out: &mut Output) -> Result<()
     Err(Stop::new(exit::FAILED, "this box is not a standby after 10 s: see weir status"))
 }
 
+/// Whether this box is the primary; the error is that it is not, with the first reason.
+pub(super) fn primary(args: &args::Control, out: &mut Output) -> Result<(), Stop> {
+    let (status, body) = Control::new(args).get("/primary")?;
+    if status == 200 {
+        return out.row("this box is the primary", &body);
+    }
+    let row = &body["shards"][0];
+    let why = row["why"].as_str().unwrap_or("it gave no reason");
+    Err(Stop::new(exit::FAILED, format!("not the primary: shard {}: {why}", row["shard"])))
+}
+
 /// Prints what the shards did; the error is one that did not.
 fn told(status: u16, body: &Value, word: &str, out: &mut Output) -> Result<(), Stop> {
     let mut refused = body["error"].as_str().map(str::to_owned);
@@ -84,6 +95,12 @@ pub(super) fn line(row: &Value) -> Option<String> {
     }
     if row["standbyFailed"].as_u64().unwrap_or(0) != 0 {
         text += &format!(", the standby's log failed with error {}", row["standbyFailed"]);
+    }
+    match row["leased"].as_bool() {
+        Some(true) if row["named"] == true => text += ", with a lease, the standby may take over",
+        Some(true) => text += ", with a lease, nobody may take over",
+        Some(false) if role == "primary" => text += ", WITHOUT A LEASE: acknowledges nothing",
+        _ => {}
     }
     if row["damaged"].as_u64().unwrap_or(0) != 0 {
         let why = row["notHealed"].as_str().unwrap_or("being healed from the other half");

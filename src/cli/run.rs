@@ -37,6 +37,7 @@ fn run(command: Command, out: &mut Output) -> Result<(), Stop> {
         Command::Consume(args) => consume::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Switchover(args) => pair::switchover(&args, out),
+        Command::Primary(args) => pair::primary(&args, out),
         Command::Promote(args) => pair::promote(&args, out),
         Command::Config(command) => config::run(&command, out),
         Command::Latency(args) => latency::run(&args, out),

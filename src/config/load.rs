@@ -9,8 +9,9 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::explained::EXPLAINED;
 use super::kind::Value;
-use super::table::{Config, EXPLAINED, KNOBS, Knob, LIVE};
+use super::table::{Config, KNOBS, Knob, LIVE};
 
 /// Where the values come from.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@
 //! generated from the same table.
 //! Invariant: a [`Config`] that exists is within every range and every relation between knobs.
 
+mod explained;
 mod kind;
 mod load;
 mod memory;

@@ -5,7 +5,8 @@
 
 use std::fmt::Write;
 
-use super::table::{EXPLAINED, KNOBS, Knob, LIVE};
+use super::explained::EXPLAINED;
+use super::table::{KNOBS, Knob, LIVE};
 
 const HEAD: &str = "\
 # Configuration

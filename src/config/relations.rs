@@ -6,8 +6,8 @@
 use super::kind::BrokerRole;
 use super::table::{Config, PORT_STEP, SHARDS_MAX};
 use crate::base::limits::{
-    BLOCK_ALIGN, BLOCK_MAX, NAME_SERVERS_MAX, PENDING_REPLIES_MAX, RECORD_OVERHEAD_MAX,
-    STAGING_DEFAULT,
+    ARBITERS_MAX, BLOCK_ALIGN, BLOCK_MAX, NAME_SERVERS_MAX, PENDING_REPLIES_MAX,
+    RECORD_OVERHEAD_MAX, STAGING_DEFAULT,
 };
 
 /// The control port lies this far below `listenPort`: under shard 0's old VIP port.
@@ -182,6 +182,56 @@ impl Config {
         found
     }
 
+    /// Whether a majority outside decides who of the pair is the primary.
+    #[must_use]
+    pub fn is_arbitrated(&self) -> bool {
+        self.enable_controller_mode || !self.etcd_endpoints.is_empty()
+    }
+
+    /// Why nobody outside could decide who of the pair is the primary.
+    fn arbiter_contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found: Vec<(&'static str, String)> = Vec::new();
+        let key =
+            if self.enable_controller_mode { "enableControllerMode" } else { "etcdEndpoints" };
+        if self.enable_controller_mode && !self.etcd_endpoints.is_empty() {
+            let why = "etcdEndpoints decides who is the primary already, and only one can: leave \
+                       one of the two away";
+            found.push((key, why.into()));
+        }
+        if self.enable_controller_mode && self.controller_addr.is_empty() {
+            let why = "nobody is there to ask: set it to the Controllers, such as \
+                       10.0.0.5:9878;10.0.0.6:9878;10.0.0.7:9878";
+            found.push(("controllerAddr", why.into()));
+        }
+        if !self.enable_controller_mode && !self.controller_addr.is_empty() {
+            let why = "it has no effect without enableControllerMode=true";
+            found.push(("controllerAddr", why.into()));
+        }
+        for (key, list) in
+            [("etcdEndpoints", &self.etcd_endpoints), ("controllerAddr", &self.controller_addr)]
+        {
+            if list.len() > ARBITERS_MAX {
+                let why = format!("{} of them, at most {ARBITERS_MAX}; name fewer", list.len());
+                found.push((key, why));
+            }
+        }
+        if self.is_arbitrated() && !self.is_sync_master() {
+            let why = "a standby that takes over by itself must hold what was acknowledged: set \
+                       brokerRole=SYNC_MASTER on both boxes";
+            found.push((key, why.into()));
+        }
+        if self.is_arbitrated() && !self.standby_shards.is_empty() {
+            let why = "a box is the primary or the standby as a whole where others decide: leave \
+                       standbyShards away";
+            found.push((key, why.into()));
+        }
+        if self.is_arbitrated() && self.broker_name.is_none() {
+            let why = "both boxes are known outside by one name: set brokerName, the same on both";
+            found.push((key, why.into()));
+        }
+        found
+    }
+
     /// Segment size in bytes on a disk of `disk_bytes`: the knob, else 1/64 of the disk between
     /// 64 MiB and 1 GiB; never less than twice the staging area. A multiple of 4096.
     #[must_use]
@@ -264,6 +314,7 @@ impl Config {
             ));
         }
         found.extend(self.pair_contradictions());
+        found.extend(self.arbiter_contradictions());
         if let Err(why) = self.check_ports(self.shards.unwrap_or(1)) {
             found.push(("listenPort", why));
         }

@@ -2,7 +2,8 @@
 //!
 //! Each refusal is compared as the operator would read it, place included.
 
-use super::table::{EXPLAINED, KNOBS};
+use super::explained::EXPLAINED;
+use super::table::KNOBS;
 use super::*;
 
 fn from_file(text: &str) -> Result<Loaded, Vec<String>> {
@@ -122,6 +123,15 @@ fn all_faults_are_reported_at_once_in_file_order() {
 #[test]
 fn a_known_rocketmq_key_without_a_knob_is_explained_and_its_harmless_value_accepted() {
     assert!(refused(&["transientStorePoolEnable=true"]).contains("stagingSize"));
+    for (sets, why) in [
+        (&["etcdEndpoints=h:2379"][..], "set brokerRole=SYNC_MASTER"),
+        (&["etcdEndpoints=h:2379", "brokerRole=SYNC_MASTER"], "set brokerName"),
+        (&["enableControllerMode=true"], "nobody is there to ask"),
+        (&["controllerAddr=h:9878"], "no effect without enableControllerMode"),
+        (&["enableControllerMode=true", "etcdEndpoints=h:2379"], "only one can"),
+    ] {
+        assert!(refused(sets).contains(why), "{}", refused(sets));
+    }
     assert!(refused(&["brokerRole=SLAVE"]).contains("set role=standby and primary=host:port"));
     assert!(from_sets(&["transientStorePoolEnable=false", "brokerId=0"]).is_ok());
 }

@@ -15,6 +15,7 @@ mod history;
 mod latency;
 mod metrics;
 mod pair;
+mod primary;
 mod routes;
 mod serve;
 mod settings;

@@ -60,6 +60,8 @@ fn row(number: usize, report: &PairReport) -> Value {
         "aloneSince": report.alone_since,
         "provable": report.provable,
         "standbyFailed": report.standby_failed,
+        "leased": report.leased,
+        "named": report.named,
         "damaged": report.healing.damaged,
         "healed": report.healing.healed,
         "notHealed": report.healing.why,

@@ -10,7 +10,7 @@ use axum::{Extension, Router};
 
 use super::collect::Collector;
 use super::settings::Settings;
-use super::{health, latency, metrics, pair, settings};
+use super::{health, latency, metrics, pair, primary, settings};
 
 /// Who asks. A handler takes it as `Extension<Peer>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,10 @@ pub(super) fn routes(collector: Collector, settings: Option<Settings>) -> Router
         .route("/metrics", get(metrics::small))
         .route("/metrics/full", get(metrics::full))
         .route("/pair", get(pair::get))
+        .route("/primary", get(primary::primary))
         .route("/promote", post(pair::promote))
         .route("/switchover", post(pair::switchover))
+        .route("/writable", get(primary::writable))
         .layer(Extension(collector));
     let router = match settings {
         Some(settings) => router
@@ -37,6 +39,7 @@ pub(super) fn routes(collector: Collector, settings: Option<Settings>) -> Router
 }
 
 async fn unknown() -> (StatusCode, &'static str) {
-    let words = "weir's control port has /config /health /latency /metrics /metrics/full /pair\n";
+    let words = "weir's control port has /config /health /latency /metrics /metrics/full /pair \
+                 /primary /writable\n";
     (StatusCode::NOT_FOUND, words)
 }

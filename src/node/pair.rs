@@ -94,7 +94,7 @@ fn seed() -> Result<[u8; 32], Stop> {
 }
 
 /// A number of the machine's present boot; 0 when it has none to tell.
-fn boot() -> u64 {
+pub(super) fn boot() -> u64 {
     use std::hash::{Hash, Hasher};
     let Ok(text) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else { return 0 };
     let mut hasher = std::hash::DefaultHasher::new();

@@ -18,6 +18,7 @@ use super::floor::Floor;
 use super::frame::{Kind, word};
 use super::greet::Stranger;
 use super::handshake::{self, Hello, Policy};
+use super::lease::Licence;
 use super::link::{
     self, KIND_ACCEPT, KIND_COLD, KIND_CONNECT, KIND_HELP, KIND_MEND_READ, KIND_MEND_WRITE, Link,
     token,
@@ -31,17 +32,6 @@ use super::standing::{Rules, Seen, Standing};
 use super::state::StateFile;
 use crate::base::limits::{HA_BEAT_MS, HA_STRANGERS_MAX};
 use crate::commitlog::Log;
-
-/// How far replies may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// As far as this node's own promise holds.
-    Open,
-    /// No further than the standby holds the log, too.
-    Both(u64),
-    /// As far as this node's own promise holds, and senders are told that it is alone.
-    Alone,
-}
 
 /// One shard's half of a pair.
 #[derive(Debug)]
@@ -75,6 +65,8 @@ pub struct Pair {
     pub(super) handing: Handing,
     /// The other half is asked whether it took over, until then (nanoseconds; 0: it is not).
     pub(super) asking_until_ns: u64,
+    /// Leave to acknowledge, where a majority outside decides who is the primary.
+    pub(super) licence: Option<Licence>,
 }
 
 impl Pair {
@@ -106,6 +98,7 @@ impl Pair {
             restart: false,
             handing: Handing::No,
             asking_until_ns: 0,
+            licence: None,
         })
     }
 
@@ -184,45 +177,6 @@ impl Pair {
         self.restart
     }
 
-    /// How far replies may go.
-    pub fn gate(&self) -> Gate {
-        if self.restart {
-            // Whatever this node becomes, it acknowledges nothing more as what it was.
-            return Gate::Both(0);
-        }
-        match (self.role, self.standing) {
-            (Role::Standby, _) | (_, Standing::Async) => Gate::Open,
-            (_, Standing::Alone) => Gate::Alone,
-            (_, Standing::InStep | Standing::Away { .. }) => Gate::Both(self.replicated),
-        }
-    }
-
-    /// Position above which nothing is shown to consumers, if there is one.
-    pub fn visible(&self) -> Option<u64> {
-        let bound = self.role == Role::Primary && self.options.sync && self.options.refuse;
-        bound.then_some(self.replicated.max(self.shown))
-    }
-
-    /// Why nothing is stored now; `None`: it is.
-    pub fn refusal(&self) -> Option<&'static str> {
-        let waits = matches!(self.standing, Standing::Away { .. }) && self.options.refuse;
-        if self.role == Role::Standby {
-            Some("messages are put to the slave: this is a standby; send to its primary")
-        } else if self.is_asking() {
-            Some("this primary was restarted and asks its other half whether it took over")
-        } else if self.is_handing() || self.restart {
-            Some("the standby is taking over (weir switchover); send again in a moment")
-        } else if waits {
-            Some(
-                "in-sync replicas not enough: no standby is in step with this primary, and \
-                 standbyLost=refuse stores nothing without one; nothing was stored. Bring the \
-                 standby back, or accept the risk with standbyLost=degrade",
-            )
-        } else {
-            None
-        }
-    }
-
     /// An event of the pair's room.
     pub fn on_event(&mut self, driver: &mut Driver, log: &mut Log, event: Event) {
         let (kind, id) = event.token().map_or((0, 0), link::split);
@@ -294,6 +248,7 @@ impl Pair {
                 self.refuse_standby(driver, &why);
             }
         }
+        self.look_at_lease(driver);
         self.look(driver, log);
         self.hand_over(driver, log);
         if self.options.sync && self.options.refuse {
@@ -397,14 +352,14 @@ impl Pair {
         let gap = self.options.max_gap_bytes;
         let near = self.sender.as_ref().is_some_and(|sender| sender.is_near(appended, gap));
         let seen = Seen { near, replicated: self.replicated, appended, now_ns: driver.now_ns() };
-        let patience_ns = self.options.slave_timeout_ms * 1_000_000;
+        let patience_ns = self.patience_for_standby_ns();
         let rules = Rules { refuse: self.options.refuse, patience_ns };
         let next = self.standing.next(rules, seen);
         if next == self.standing {
             return;
         }
         match next {
-            Standing::Alone if !self.go_alone(driver) => return,
+            Standing::Alone if !self.may_go_alone(log) || !self.go_alone(driver) => return,
             Standing::InStep if !self.back_in_step(driver) => return,
             Standing::Away { goal, .. } if self.standing == Standing::InStep => {
                 let rest = if self.options.refuse { "sends are refused" } else { "sends wait" };
@@ -445,12 +400,12 @@ impl Pair {
             self.notes.say("replica-state-failed", text);
             return false;
         }
-        let epoch = self.file.state.epochs.current();
+        let (epoch, pledges) = (self.file.state.epochs.current(), self.pledges());
         let Some(sender) = &mut self.sender else { return false };
-        if self.options.refuse {
+        if pledges {
             sender.link.put(Kind::Pledge, epoch, self.replicated, &[]);
             sender.link.flush(driver);
-            self.pledged = true;
+            self.pledged |= self.options.refuse;
         }
         let text = format!("the standby is in step at position {}", self.replicated);
         self.notes.say("replica-in-sync", text);

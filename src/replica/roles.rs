@@ -43,6 +43,20 @@ pub struct Report {
     pub provable: bool,
     /// Error of the standby's log, 0: none.
     pub standby_failed: u64,
+    /// Identity of the other half's node, while it is connected; else 0.
+    pub peer_node: u64,
+    /// A standby whose word that it is in step still counts, if a majority outside confirms it.
+    pub witnessed: bool,
+    /// A majority outside decides who is the primary; this: whether its leave to acknowledge holds.
+    pub leased: Option<bool>,
+    /// A primary: its standby is named outside, and may take over.
+    pub named: bool,
+    /// This node's own log failed.
+    pub failed: bool,
+    /// Why it is not the primary, or must not act as one now.
+    pub not_primary: Option<&'static str>,
+    /// Why the pair lets nothing be stored here now.
+    pub refusal: Option<&'static str>,
     /// Damage in this node's log, and what was healed of it.
     pub healing: Healing,
 }
@@ -61,6 +75,7 @@ impl Pair {
             healing: self.mender.report(),
             ..Report::default()
         };
+        let report = self.report_lease(log, report);
         match self.role {
             Role::Primary => {
                 let sender = self.sender.as_ref();
@@ -101,6 +116,11 @@ impl Pair {
 
     /// Whether this standby holds all that was ever acknowledged, for certain.
     fn is_provable(&self) -> bool {
+        self.has_pledge() && !self.file.state.witnessed
+    }
+
+    /// Whether this standby keeps the word that it is in step, and all it had then.
+    pub(super) fn has_pledge(&self) -> bool {
         let pledge = self.file.state.pledge.filter(|_| self.role == Role::Standby);
         // What was only received is gone when the machine lost its memory since.
         pledge.is_some_and(|(_, boot)| boot == 0 || boot == self.options.boot)
@@ -128,20 +148,32 @@ impl Pair {
     /// primary of a new epoch that is durable when this returns; the shard is to be opened anew
     /// then, whatever comes of it. Both outcomes are sentences for the operator.
     pub fn promote(&mut self, driver: &mut Driver, log: &Log) -> Result<String, String> {
+        let loss = if self.is_provable() {
+            "nothing acknowledged is missing".to_owned()
+        } else {
+            self.doubt(driver, log.watermarks().appended)
+        };
+        self.promoted(driver, log, &loss)
+    }
+
+    /// As [`Pair::promote`]; `how` ends the sentence.
+    pub(super) fn promoted(
+        &mut self,
+        driver: &mut Driver,
+        log: &Log,
+        how: &str,
+    ) -> Result<String, String> {
         self.restart = true;
         let end = log.watermarks().appended;
         if log.fenced().is_some() || log.watermarks().durable < end {
             return Err("the end of this standby's log cannot be made durable".into());
         }
-        let proven = self.is_provable();
-        let doubt = self.doubt(driver, end);
         if let Err(errno) = self.become_primary(driver, end) {
             return Err(format!("the new epoch cannot be made durable: {errno}"));
         }
         self.receiver.part(driver);
         let term = term(self.file.state.epochs.current());
-        let loss = if proven { "nothing acknowledged is missing".to_owned() } else { doubt };
-        let text = format!("primary from position {end} on, term {term}: {loss}");
+        let text = format!("primary from position {end} on, term {term}: {how}");
         self.notes.say("replica-promoted", text.clone());
         Ok(text)
     }
@@ -150,6 +182,23 @@ impl Pair {
         if self.role == Role::Primary {
             return Err("this node is the primary already; nothing was changed".into());
         }
+        if self.is_licensed() {
+            return Err("who is the primary is decided by a majority outside (etcdEndpoints or \
+                        controllerAddr): it promotes this standby when the primary's lease is \
+                        over. To decide by hand, stop the other box, and restart this one without \
+                        that key"
+                .into());
+        }
+        if self.receiver.phase == Phase::Following {
+            return Err("the primary is alive and connected: use weir switchover on it, or stop \
+                        it first"
+                .into());
+        }
+        self.may_be_primary(log)
+    }
+
+    /// Why this standby's state forbids that it becomes the primary, however it is asked.
+    pub(super) fn may_be_primary(&self, log: &Log) -> Result<(), String> {
         if self.restart {
             return Err("the role is being changed already".into());
         }
@@ -158,11 +207,6 @@ impl Pair {
                 "writing this standby's log failed ({errno}): it cannot be a primary; repair the \
                  device and restart it first"
             ));
-        }
-        if self.receiver.phase == Phase::Following {
-            return Err("the primary is alive and connected: use weir switchover on it, or stop \
-                        it first"
-                .into());
         }
         if self.file.state.epochs.entries().is_empty() {
             return Err("this standby has never followed a primary: there is nothing to go on \

@@ -9,7 +9,8 @@
 //!
 //! ```text
 //! slot (4096), little-endian:
-//!  0 magic u32 "WPAI"  4 version u16  6 role u16 (0 as configured, 1 primary, 2 standby)
+//!  0 magic u32 "WPAI"  4 version u16  6 role u16 (0 as configured, 1 primary, 2 standby; plus 256:
+//!                                        the pledge counts with a witness only)
 //!  8 number u64       16 node u64    24 alone since position u64 (MAX: it is not)
 //! 32 alone epoch u64  40 pledged epoch u64 (0: not)  48 pledge boot u64
 //! 56 cut u64 (MAX: none)              64 peer node u64
@@ -29,6 +30,8 @@ use super::options::Role;
 /// "WPAI", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WPAI");
 const VERSION: u16 = 1;
+/// In the word of the role: see [`State::witnessed`].
+const WITNESSED: u16 = 256;
 /// Bytes of a slot.
 const SLOT: usize = 4096;
 const PEER: usize = 72;
@@ -50,6 +53,8 @@ pub struct State {
     /// The primary of this epoch promised to acknowledge nothing without this node; said in the
     /// life of the machine that the second number names.
     pub pledge: Option<(u64, u64)>,
+    /// The pledge counts only while a majority outside names this node as in step.
+    pub witnessed: bool,
     /// The log is to be cut here before it is opened.
     pub cut: Option<u64>,
     /// Node and replication address of the peer last spoken with.
@@ -66,7 +71,8 @@ impl State {
         };
         page[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         page[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        page[6..8].copy_from_slice(&role.to_le_bytes());
+        let witnessed = if self.witnessed { WITNESSED } else { 0 };
+        page[6..8].copy_from_slice(&(role | witnessed).to_le_bytes());
         let (alone, alone_epoch) = self.alone.unwrap_or((u64::MAX, 0));
         let (pledge, boot) = self.pledge.unwrap_or((0, 0));
         let peer = self.peer.map_or(0, |(node, _)| node);
@@ -92,7 +98,8 @@ impl State {
         if !whole || page[0..4] != MAGIC.to_le_bytes() || page[4..6] != VERSION.to_le_bytes() {
             return None;
         }
-        let role = match u16::from_le_bytes([page[6], page[7]]) {
+        let flags = u16::from_le_bytes([page[6], page[7]]);
+        let role = match flags & !WITNESSED {
             1 => Some(Role::Primary),
             2 => Some(Role::Standby),
             _ => None,
@@ -109,6 +116,7 @@ impl State {
             epochs: Epochs::get(&page[EPOCHS..SUM])?.0,
             alone: some(word(page, 24)?, u64::MAX).zip(word(page, 32)),
             pledge: some(word(page, 40)?, 0).zip(word(page, 48)),
+            witnessed: flags & WITNESSED != 0,
             cut: some(word(page, 56)?, u64::MAX),
             peer: addr.map(|addr| (peer, addr)),
         })
@@ -191,6 +199,7 @@ mod tests {
             epochs,
             alone: Some((77, 2)),
             pledge: Some((2, 5)),
+            witnessed: true,
             cut: Some(12),
             peer: Some((9, "[fe80::1]:10912".parse().unwrap())),
         }

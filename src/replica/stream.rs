@@ -94,9 +94,12 @@ impl Pair {
     }
 
     fn pledged(&mut self, driver: &mut Driver, epoch: u64) -> Result<(), String> {
-        let durable = self.receiver.peer.as_ref().is_some_and(|(hello, _)| hello.policy.durable);
-        let boot = if durable { 0 } else { self.options.boot };
+        let Some(policy) = self.receiver.peer.as_ref().map(|(hello, _)| hello.policy) else {
+            return Err("a pledge before a hello".into());
+        };
+        let boot = if policy.durable { 0 } else { self.options.boot };
         self.file.state.pledge = Some((epoch, boot));
+        self.file.state.witnessed = !policy.refuse;
         self.file.save(driver).map_err(|errno| format!("the pledge cannot be kept: {errno}"))?;
         let text = format!("in step with the primary of epoch {epoch}; it waits for this node");
         self.notes.say("replica-in-sync", text);

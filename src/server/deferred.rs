@@ -238,6 +238,11 @@ impl Server {
                            unknown, it may or may not be stored";
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(why).finish();
             }
+            Answer::Fenced => {
+                let why = "this primary lost its lease while this request waited: its outcome is \
+                           unknown, it may or may not be stored";
+                Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(why).finish();
+            }
             Answer::Late(lack) => {
                 let why = format!(
                     "the change is in the log and in force, but {}: a failure now could take it \

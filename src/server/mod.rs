@@ -20,7 +20,7 @@ mod receive;
 mod tokens;
 mod turn;
 
-pub use crate::shard::PairReport;
+pub use crate::shard::{Lease, PairReport};
 pub use backlog::Bounds;
 pub use drain::Drained;
 pub use mail::{Letter, MAILBOX, PostOffice};

@@ -51,6 +51,8 @@ pub enum Question {
     /// Make this standby the primary, even when that may lose something? Both answers are
     /// sentences.
     Promote(bool, Reply<Result<String, String>>),
+    /// Make this standby the primary, as a majority outside decided? Both answers are sentences.
+    TakeOver(Reply<Result<String, String>>),
     /// Hand this primary's role to its standby. Both answers are sentences.
     Switchover(Reply<Result<String, String>>),
     /// What is to be registered with name servers outside?
@@ -163,13 +165,19 @@ impl Server {
                 reply.send(figures);
             }
             Question::Backlog(reply) => reply.send(self.backlog()),
-            Question::Pair(reply) => reply.send(self.shard.replica_report()),
+            Question::Pair(reply) => {
+                reply.send(self.shard.replica_report_now(&self.driver));
+            }
             Question::Switchover(reply) => {
                 let answer = self.shard.switchover(&mut self.driver);
                 reply.send(answer);
             }
             Question::Promote(accept_loss, reply) => {
                 let answer = self.shard.promote(&mut self.driver, accept_loss);
+                reply.send(answer);
+            }
+            Question::TakeOver(reply) => {
+                let answer = self.shard.take_over(&mut self.driver);
                 reply.send(answer);
             }
             Question::Announce(reply) => reply.send(self.announced()),

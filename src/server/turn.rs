@@ -196,9 +196,19 @@ impl Server {
         }
     }
 
+    /// Whether it accepts.
+    pub fn are_doors_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Takes connections of the other half of the pair on a listener.
     pub fn serve_peers(&mut self, listener: Listener) {
         self.shard.serve_peers(&mut self.driver, listener);
+    }
+
+    /// Lets the shard acknowledge as a primary only while `lease` holds.
+    pub fn set_lease(&mut self, lease: crate::shard::Lease) {
+        self.shard.set_lease(lease);
     }
 
     /// Runs turns until the node says stop, or the shard's role has changed, and everything

@@ -12,7 +12,7 @@ use super::shard::Shard;
 use crate::base::limits::HA_INBOX_PAUSE;
 use crate::broker::{Applied, ApplyError, Broker, Meta, PullPlan, Reject, TopicConfig, code};
 use crate::commitlog::Damage;
-use crate::replica::{Gate, Pair, Report, Role};
+use crate::replica::{Gate, Lease, Pair, Report, Role};
 
 /// How far a standby's state has come.
 #[derive(Debug, Default)]
@@ -57,7 +57,15 @@ impl Shard {
         }
     }
 
-    /// How the pair is; `None`: the node has none.
+    /// How the pair is now; `None`: the node has none.
+    pub fn replica_report_now(&mut self, driver: &Driver) -> Option<Report> {
+        if let Some(pair) = &mut self.pair {
+            pair.look_at_lease(driver);
+        }
+        self.replica_report()
+    }
+
+    /// How the pair was at the last turn; `None`: the node has none.
     pub fn replica_report(&self) -> Option<Report> {
         self.pair.as_ref().map(|pair| pair.report(&self.log, self.now_ns))
     }
@@ -73,6 +81,27 @@ impl Shard {
             self.voice.say("replica-state-failed", &format_args!("promote: {errno}"));
         }
         self.pair.as_mut().ok_or(none)?.promote(driver, &self.log)
+    }
+
+    /// Lets it acknowledge as a primary only while `lease` holds: see [`Pair::set_lease`].
+    pub fn set_lease(&mut self, lease: Lease) {
+        if let Some(pair) = &mut self.pair {
+            pair.set_lease(lease);
+        }
+    }
+
+    /// Makes this standby the primary, as a majority outside decided: see [`Pair::take_over`]. What
+    /// the new term stands on is durable before the term is.
+    pub fn take_over(&mut self, driver: &mut Driver) -> Result<String, String> {
+        let none = "this node has no pair";
+        if !self.pair.as_ref().ok_or(none)?.check_take_over(&self.log)? {
+            return Ok("primary already".into());
+        }
+        // Events of connections that come meanwhile are dropped: all of them end with the role.
+        if let Err(errno) = self.settle(driver) {
+            self.voice.say("replica-state-failed", &format_args!("taking over: {errno}"));
+        }
+        self.pair.as_mut().ok_or(none)?.take_over(driver, &self.log)
     }
 
     /// Hands this primary's role to its standby: see [`Pair::switchover`].
@@ -130,6 +159,11 @@ impl Shard {
             return Some(Reject::new(code::SERVICE_NOT_AVAILABLE, text));
         }
         Some(Reject::new(code::SYSTEM_ERROR, why))
+    }
+
+    /// Whether a lease that is over forbids every acknowledgement.
+    pub(super) fn is_fenced_outside(&self) -> bool {
+        self.pair.as_ref().is_some_and(|pair| pair.is_fenced())
     }
 
     /// How far replies may go, beyond this node's own promise.

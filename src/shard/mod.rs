@@ -27,7 +27,7 @@ mod shard;
 mod tuning;
 mod voice;
 
-pub use crate::replica::{Report as PairReport, TOKEN_ROOM as REPLICA_ROOM};
+pub use crate::replica::{Lease, Report as PairReport, TOKEN_ROOM as REPLICA_ROOM};
 pub use cold::TOKEN_ROOM;
 pub use fetch::{Fetch, Fetched, RecordAt};
 pub use open::{OpenFault, ShardOptions};

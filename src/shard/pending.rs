@@ -69,6 +69,8 @@ pub enum Answer {
     Late(Lack),
     /// The log failed while the reply waited: outcome unknown.
     Failed,
+    /// The primary lost its lease while the reply waited: outcome unknown.
+    Fenced,
 }
 
 /// What is missing of a promise.
@@ -228,6 +230,26 @@ impl Pending {
         self.sides.durable.answered(out.len() - before);
     }
 
+    /// The primary has no lease. Moves every reply that waits since `born_before_ns` or longer to
+    /// `out`, with the answer that nobody knows; the others may still be acknowledged.
+    pub(crate) fn expire_fenced(&mut self, born_before_ns: u64, out: &mut Vec<Ready>) {
+        let rings = [
+            (&mut self.staged, &mut self.sides.staged),
+            (&mut self.durable, &mut self.sides.durable),
+        ];
+        for (ring, side) in rings {
+            let before = out.len();
+            while let Some(held) = ring.front() {
+                if held.ready.waiter.born_ns > born_before_ns {
+                    break;
+                }
+                out.push(Ready { answer: Answer::Fenced, ..held.ready });
+                ring.pop_front();
+            }
+            side.answered(out.len() - before);
+        }
+    }
+
     /// The log failed: everybody who waits is told so.
     pub(crate) fn fail(&mut self, out: &mut Vec<Ready>) {
         self.sides.staged.clear();
@@ -316,6 +338,21 @@ mod tests {
         assert_eq!(opaques(&out), [1, 2, 3, 4]);
         let alone = |answer| matches!(answer, Answer::Less { lack: Lack::Pair, .. });
         assert!(out[2..].iter().all(|ready| alone(ready.answer)), "never a silent success");
+    }
+
+    #[test]
+    fn without_a_lease_nobody_is_acknowledged_and_who_waits_too_long_hears_that_nobody_knows() {
+        let mut pending = Pending::new();
+        pending.push(Promise::Staged, 5, waiter(1), Answer::Done);
+        pending.push(Promise::Durable, 6, waiter(2), Answer::Done);
+        pending.push(Promise::Staged, 7, waiter(3), Answer::Done);
+        let mut out = Vec::new();
+        pending.expire_fenced(2, &mut out);
+        assert_eq!(opaques(&out), [1, 2]);
+        assert!(out.iter().all(|ready| ready.answer == Answer::Fenced));
+        let marks = Watermarks { appended: 7, staged: 7, durable: 7 };
+        pending.collect(marks, Gate::Both(7), &mut out);
+        assert_eq!((opaques(&out), out[2].answer), (vec![1, 2, 3], Answer::Done), "it came back");
     }
 
     #[test]

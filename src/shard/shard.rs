@@ -142,6 +142,11 @@ impl Shard {
             }
             return self.pending.fail(out);
         }
+        if self.is_fenced_outside() {
+            let patience_ns = self.slave_timeout_ms().saturating_mul(1_000_000);
+            let born_before_ns = self.now_ns.saturating_sub(patience_ns);
+            return self.pending.expire_fenced(born_before_ns, out);
+        }
         let gate = self.gate();
         self.pending.collect(self.log.watermarks(), gate, out);
         let timeout_ns = self.options.tuning.sync_flush_timeout_ms.saturating_mul(1_000_000);

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
+pub mod arbitration;
 pub mod binary;
 pub mod broker;
 pub mod docs;

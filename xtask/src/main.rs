@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    binary, docs, failover, fill, fuzz, heal, hugepages, interop, service, tidy, toolbox, tune,
+    address, arbitration, binary, docs, failover, fill, fuzz, heal, hugepages, interop, service,
+    tidy, toolbox, tune,
 };
 
 /// weir's toolbox.
@@ -35,6 +36,10 @@ enum Command {
     Fill(fill::Arguments),
     /// Take the primary of a pair away under load, again and again
     Failover(failover::Arguments),
+    /// Let keepalived move a client's one address to whichever box is the primary (needs root)
+    Address(address::Arguments),
+    /// Let etcd decide who of a pair is the primary, and break each of them
+    Arbitration(arbitration::Arguments),
     /// Damage one half of a pair, cut its tail, and get everything back
     Heal(heal::Arguments),
     /// Apply and undo `weir tune` on a disk and a network namespace of its own (needs root)
@@ -60,6 +65,8 @@ fn main() -> ExitCode {
         Command::Binary => binary::check(),
         Command::Tune => tune::check(),
         Command::Remarks(arguments) => interop::remarks(&arguments),
+        Command::Address(arguments) => address::check(&arguments),
+        Command::Arbitration(arguments) => arbitration::check(&arguments),
         Command::Failover(arguments) => failover::check(&arguments),
         Command::Heal(arguments) => heal::check(&arguments),
         Command::Registration(arguments) => interop::registration(&arguments),

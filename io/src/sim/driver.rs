@@ -368,6 +368,10 @@ impl Sim {
         self.world.with(|state| state.now_ns + state.hosts[state.cores[self.core].host].boot_ns)
     }
 
+    pub(crate) fn boot_ns(&self) -> u64 {
+        self.now_ns()
+    }
+
     pub(crate) fn wall_ms(&self) -> i64 {
         self.world.with(|state| {
             let host = &state.hosts[state.cores[self.core].host];

@@ -17,6 +17,11 @@ impl Uring {
         clock::now_ns()
     }
 
+    /// See [`crate::Driver::boot_ns`].
+    pub fn boot_ns(&self) -> u64 {
+        clock::boot_ns()
+    }
+
     /// See [`crate::Driver::wall_ms`].
     pub fn wall_ms(&self) -> i64 {
         clock::wall_ms()

@@ -59,7 +59,7 @@ fn java_jars(version: &str) -> Result<(), String> {
 }
 
 /// Makes the Java name server of [`NAMESRV`] startable; gives the folder of its jars.
-pub(super) fn name_server() -> Result<PathBuf, String> {
+pub(crate) fn name_server() -> Result<PathBuf, String> {
     make(&cache())?;
     let jars = folder("java").join(format!("lib-namesrv-{NAMESRV}"));
     let name = format!("namesrv-{NAMESRV}");

@@ -17,6 +17,7 @@ mod scratch;
 mod session;
 mod table;
 
+pub(crate) use install::name_server as name_server_jars;
 pub(crate) use load::{Load, here};
 pub use registration::{RegistrationArguments, registration};
 pub use remarks::{RemarksArguments, remarks};

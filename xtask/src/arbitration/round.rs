@@ -1,0 +1,263 @@
+//! One round: the pair is well, something fails, somebody acknowledges again, and all is counted.
+//!
+//! Who acknowledged what, and when, is known from the producers alone. Never: a round that ends
+//! before the pair is well again.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::boxes::Pair;
+use super::load::{Acknowledged, Producer, probe, read_all};
+use super::majority::Majority;
+use super::rig::By;
+
+const TOPIC: &str = "arbitration";
+/// Producers at once.
+const PRODUCERS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(40);
+/// A member of the majority is away for longer than an election among the others takes.
+const ELECTION: Duration = Duration::from_secs(3);
+
+/// What fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// `kill -9` of the primary.
+    Kill,
+    /// SIGSTOP of the primary for longer than its lease.
+    Stop,
+    /// The primary is cut from the majority; its clients and its standby are not.
+    Cut,
+    /// The majority says nothing for longer than a lease.
+    Silence,
+    /// One member of the majority is killed.
+    Member,
+    /// `kill -9` of both boxes at once.
+    Both,
+}
+
+impl Fault {
+    /// Every kind.
+    pub(super) const ALL: [Fault; 6] =
+        [Fault::Kill, Fault::Stop, Fault::Both, Fault::Silence, Fault::Cut, Fault::Member];
+
+    /// Those that can be made: a Controller tells its own address, which no gate can cut, and
+    /// there is one of it.
+    pub(super) fn possible(by: By) -> &'static [Fault] {
+        match by {
+            By::Etcd => &Fault::ALL,
+            By::Controller => &Fault::ALL[..4],
+        }
+    }
+}
+
+/// The rounds, and what they found.
+pub(super) struct Rounds {
+    pair: Pair,
+    majority: Majority,
+    lease: Duration,
+    acknowledged: BTreeSet<String>,
+    takeovers: u64,
+    /// Acknowledgements that were decided before a stop and sent after it.
+    under_way: usize,
+    /// Time without a box that acknowledges, by fault.
+    gaps: Vec<(Fault, Duration)>,
+}
+
+impl Rounds {
+    /// Nothing has failed yet.
+    pub(super) fn new(pair: Pair, majority: Majority, lease_seconds: u64) -> Rounds {
+        let lease = Duration::from_secs(lease_seconds);
+        let acknowledged = BTreeSet::new();
+        let (takeovers, under_way, gaps) = (0, 0, Vec::new());
+        Rounds { pair, majority, lease, acknowledged, takeovers, under_way, gaps }
+    }
+
+    /// One round.
+    pub(super) fn run(&mut self, number: u64, fault: Fault, run_ms: u64) -> Result<(), String> {
+        let old = self.pair.settled()?;
+        let binary = self.pair.binary.clone();
+        let server = self.pair.name_server(old);
+        let producers: Vec<Producer> = (0..PRODUCERS)
+            .map(|at| Producer::start(&binary, TOPIC, &server, format!("r{number}-p{at}")))
+            .collect::<Result<_, _>>()?;
+        std::thread::sleep(Duration::from_millis(run_ms));
+        let began = Instant::now();
+        self.fail(fault, old, number);
+        let (new, mut seen) = self.first_acknowledged(fault, old, number)?;
+        if fault == Fault::Member {
+            std::thread::sleep(ELECTION);
+        }
+        let looked = Instant::now();
+        self.heal(fault, old, number)?;
+        let late = self.late(old, new, number);
+        let mut from_old: Acknowledged = Vec::new();
+        let mut both = late.len();
+        for producer in producers {
+            let own = producer.end();
+            let after = own.iter().filter(|(_, at)| *at > seen.1).count();
+            // A process that is stopped between the look at its lease and the send goes on with
+            // the send: one for each producer, which waits for one. It must not be lost, either.
+            let under_way = usize::from(fault == Fault::Stop && after == 1);
+            self.under_way += under_way;
+            both += after - under_way;
+            from_old.extend(own);
+        }
+        from_old.extend(late);
+        if new != old {
+            self.takeovers += 1;
+            if both > 0 {
+                return Err(format!("the old primary acknowledged {both} after the new one did"));
+            }
+        }
+        if fault == Fault::Silence {
+            self.check_silence(&from_old, began)?;
+        }
+        let gap = match fault {
+            Fault::Member => longest_pause(&from_old, began, looked),
+            _ => seen.1.saturating_duration_since(began),
+        };
+        self.gaps.push((fault, gap));
+        self.acknowledged.extend(from_old.into_iter().map(|(body, _)| body));
+        self.acknowledged.insert(std::mem::take(&mut seen.0));
+        self.pair.settled()?;
+        self.count_lost()
+    }
+
+    fn fail(&mut self, fault: Fault, old: usize, number: u64) {
+        match fault {
+            Fault::Kill => self.pair.kill(old),
+            Fault::Stop => self.pair.freeze(old, true),
+            Fault::Cut => self.pair.cut(old, true),
+            Fault::Silence => {
+                self.majority.freeze(true);
+                std::thread::sleep(self.lease + Duration::from_secs(1));
+                self.majority.freeze(false);
+            }
+            Fault::Member => self.majority.kill(number as usize),
+            Fault::Both => {
+                self.pair.kill(old);
+                self.pair.kill(1 - old);
+            }
+        }
+    }
+
+    /// The box that acknowledges first after the fault, and what.
+    fn first_acknowledged(
+        &mut self,
+        fault: Fault,
+        old: usize,
+        number: u64,
+    ) -> Result<(usize, (String, Instant)), String> {
+        if fault == Fault::Both {
+            self.pair.boot(old)?;
+            self.pair.boot(1 - old)?;
+        }
+        let order = match fault {
+            Fault::Kill | Fault::Stop | Fault::Cut => vec![1 - old],
+            Fault::Silence | Fault::Both => vec![old, 1 - old],
+            Fault::Member => vec![old],
+        };
+        let until = Instant::now() + PATIENCE;
+        for n in 0.. {
+            for at in &order {
+                let (body, server) =
+                    (format!("r{number}-new-{n}-{at}"), self.pair.name_server(*at));
+                if let Some(seen) = probe(&self.pair.binary, TOPIC, &server, &body) {
+                    return Ok((*at, seen));
+                }
+            }
+            if Instant::now() >= until {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(format!("nobody of {order:?} acknowledges"))
+    }
+
+    fn heal(&mut self, fault: Fault, old: usize, number: u64) -> Result<(), String> {
+        match fault {
+            Fault::Kill => self.pair.boot(old),
+            Fault::Stop => {
+                self.pair.freeze(old, false);
+                Ok(())
+            }
+            Fault::Cut => {
+                // Both live beside each other for a while.
+                std::thread::sleep(self.lease);
+                self.pair.cut(old, false);
+                Ok(())
+            }
+            Fault::Member => self.majority.revive(number as usize),
+            Fault::Silence | Fault::Both => Ok(()),
+        }
+    }
+
+    /// What the old primary acknowledges when it is asked after the new one was there.
+    fn late(&self, old: usize, new: usize, number: u64) -> Acknowledged {
+        if old == new {
+            return Vec::new();
+        }
+        let server = self.pair.name_server(old);
+        let try_one = |n: u64| {
+            let body = format!("r{number}-late-{n}");
+            probe(&self.pair.binary, TOPIC, &server, &body)
+        };
+        (0..5).filter_map(try_one).collect()
+    }
+
+    /// A majority that was silent for longer than a lease: there was a time without an answer.
+    fn check_silence(&self, from_old: &Acknowledged, began: Instant) -> Result<(), String> {
+        let stops = self.lease - Duration::from_millis(100);
+        let (from, to) = (began + stops, began + self.lease + Duration::from_secs(1));
+        let meanwhile = from_old.iter().filter(|(_, at)| *at > from && *at < to).count();
+        match meanwhile {
+            0 => Ok(()),
+            count => Err(format!("{count} were acknowledged without a lease")),
+        }
+    }
+
+    fn count_lost(&self) -> Result<(), String> {
+        let Some(primary) = self.pair.primary()? else { return Err("no primary".into()) };
+        let read = read_all(&self.pair.binary, TOPIC, &self.pair.name_server(primary))?;
+        let lost: Vec<&String> = self.acknowledged.difference(&read).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let some: Vec<&&String> = lost.iter().take(5).collect();
+        Err(format!("{} acknowledged messages are lost: {some:?}", lost.len()))
+    }
+
+    /// The last lines of both boxes.
+    pub(super) fn said(&self) -> String {
+        self.pair.said()
+    }
+
+    /// What was found.
+    pub(super) fn words(&self, rounds: u64) -> String {
+        let longest = |fault: &Fault| {
+            let of = self.gaps.iter().filter(|(kind, _)| kind == fault);
+            let longest = of.map(|(_, gap)| gap.as_millis()).max()?;
+            Some(format!("{fault:?} {longest} ms").to_lowercase())
+        };
+        let gaps: Vec<String> = Fault::ALL.iter().filter_map(longest).collect();
+        format!(
+            "arbitration: {rounds} rounds, {} takeovers, {} messages acknowledged, 0 lost, both \
+             boxes writable 0 times, {} under way when stopped; longest without a writable \
+             primary, lease {} s: {}",
+            self.takeovers,
+            self.acknowledged.len(),
+            self.under_way,
+            self.lease.as_secs(),
+            gaps.join(", ")
+        )
+    }
+}
+
+/// The longest time without an acknowledgement between two moments.
+fn longest_pause(seen: &Acknowledged, from: Instant, to: Instant) -> Duration {
+    let mut times: Vec<Instant> = seen.iter().map(|(_, at)| *at).collect();
+    times.retain(|at| (from..to).contains(at));
+    times.extend([from, to]);
+    times.sort_unstable();
+    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+}
