@@ -30,6 +30,8 @@ const NEAR: Duration = Duration::from_micros(200);
 const FAR: Duration = Duration::from_millis(20);
 /// A pair is in step within this.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// It also says that an asynchronous primary has a pair.
+const SECRET: &str = "haSecret=a-secret-of-the-bench";
 /// SEND_MESSAGE.
 const SEND: i32 = 10;
 
@@ -49,6 +51,9 @@ pub(crate) struct PairArgs {
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub switchovers: u32,
 }
+
+/// Where a run goes, its step, and more options of the generator.
+type Run<'a> = (&'a Server, &'a str, &'a [(&'a str, &'a str)]);
 
 /// A primary and its standby.
 struct Pair {
@@ -80,7 +85,7 @@ pub(crate) fn pair(args: &PairArgs) -> io::Result<()> {
         session.note(format!("{}: a byte takes {trip_us:.0} µs there and back", pair.primary.name));
     }
     let steady = args.steady.to_string();
-    let runs: [(&Server, &str, &[(&str, &str)]); 8] = [
+    let runs: [Run<'_>; 8] = [
         (&received.primary, FULL, &[]),
         (&loose.primary, FULL, &[]),
         (&alone[0], FULL, &[]),
@@ -141,7 +146,7 @@ fn begin(
     trip: Duration,
     sets: &[&str],
 ) -> io::Result<Pair> {
-    let own = ["slaveTimeout=3000", "maxHaTransferByteInSecond=4 GiB"];
+    let own = ["slaveTimeout=3000", "maxHaTransferByteInSecond=4 GiB", SECRET];
     let sets = [sets, &own[..]].concat();
     let primary = session.server(setup(label, sync, &sets), None)?;
     let relay = Relay::start(resolve(&format!("127.0.0.1:{}", primary.port + 1))?, trip)?;
@@ -234,11 +239,14 @@ fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Resul
     let began = Instant::now();
     let until = began + PATIENCE;
     // In step is what the stream's window allows: the last bytes of a load are always in the air.
-    while !status(&pair.primary)?["lagBytes"].as_u64().is_some_and(|lag| lag < 8 << 20)
-        || status(&pair.primary)?["peer"].is_null()
-    {
+    loop {
+        let row = status(&pair.primary)?;
+        let near = row["lagBytes"].as_u64().is_some_and(|lag| lag < 8 << 20);
+        if near && row["peer"].is_string() {
+            break;
+        }
         if Instant::now() > until {
-            return Err(io::Error::other("the standby was not rebuilt in time"));
+            return Err(io::Error::other(format!("the standby was not rebuilt in time: {row}")));
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -96,6 +96,8 @@ pub(super) struct Round {
     pub term: u64,
     /// Terms up to this one began with all that was committed.
     checked: u64,
+    /// The box that died while it was promoted at the price of a loss.
+    pub in_doubt: Option<usize>,
     /// The last refusal of each box.
     pub refused: [Option<(i32, String)>; 2],
     sent: i32,
@@ -143,6 +145,7 @@ impl Round {
             paired: None,
             term: 0,
             checked: 0,
+            in_doubt: None,
             refused: [None, None],
             sent: 0,
             open: Vec::new(),
@@ -244,6 +247,9 @@ impl Round {
         if report.epoch > self.checked {
             // It took over: nothing that was committed may be behind.
             self.checked = report.epoch;
+            if self.in_doubt.take_if(|doubted| *doubted == who).is_some() {
+                self.witness.given_up(self.halves[who].found_end());
+            }
             let offsets = &node.shard.broker.offsets;
             let stands = |queue: i32| offsets.get(GROUP, TOPIC, queue as u32);
             self.witness.look_at_offsets(stands)?;

@@ -195,6 +195,7 @@ pub(super) fn take_over(round: &mut Round, who: usize, accept_loss: bool) -> Res
     if half.world.is_dead() {
         // Whether it took place is seen at its next start.
         half.last.epoch += 1;
+        round.in_doubt = (round.plan.mode == Mode::Async).then_some(who);
         return Ok(false);
     }
     half.last = node.report();
