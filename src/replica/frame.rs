@@ -21,6 +21,12 @@ pub const STREAM_VERSION: u16 = 2;
 /// Bytes before the payload.
 pub(crate) const HEAD: usize = 32;
 
+/// Payload of a pledge that counts whatever happens.
+pub(crate) const PLEDGE_ALWAYS: [u8; 1] = [1];
+/// Payload of one that counts while a majority outside names the standby as in step: the primary
+/// may go on alone after it is not.
+pub(crate) const PLEDGE_WITNESSED: [u8; 1] = [0];
+
 /// What a frame says. `value` and the payload in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -38,7 +44,8 @@ pub(crate) enum Kind {
     Beat,
     /// What I hold [received position; durable u64, errno of a failed log u64].
     Ack,
-    /// From here on nothing is acknowledged without you [position; nothing].
+    /// From here on nothing is acknowledged without you [position; one byte, see
+    /// [`PLEDGE_ALWAYS`]].
     Pledge,
     /// You are the primary now, of this epoch [end of the log; nothing].
     HandOver,

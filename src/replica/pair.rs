@@ -15,7 +15,7 @@ use super::donor::Donor;
 use super::epoch::{Entry, after};
 use super::fence::Handing;
 use super::floor::Floor;
-use super::frame::{Kind, word};
+use super::frame::{Kind, PLEDGE_ALWAYS, PLEDGE_WITNESSED, word};
 use super::greet::Stranger;
 use super::handshake::{self, Hello, Policy};
 use super::lease::Licence;
@@ -403,7 +403,8 @@ impl Pair {
         let (epoch, pledges) = (self.file.state.epochs.current(), self.pledges());
         let Some(sender) = &mut self.sender else { return false };
         if pledges {
-            sender.link.put(Kind::Pledge, epoch, self.replicated, &[]);
+            let word = if self.options.refuse { PLEDGE_ALWAYS } else { PLEDGE_WITNESSED };
+            sender.link.put(Kind::Pledge, epoch, self.replicated, &[&word]);
             sender.link.flush(driver);
             self.pledged |= self.options.refuse;
         }

@@ -10,7 +10,7 @@
 
 use weir_io::Driver;
 
-use super::frame::Kind;
+use super::frame::{Kind, PLEDGE_ALWAYS};
 use super::pair::Pair;
 use super::standing::Standing;
 use crate::commitlog::Log;
@@ -32,7 +32,7 @@ impl Pair {
         let epoch = self.file.state.epochs.current();
         match (self.standing, &mut self.sender) {
             (Standing::InStep, Some(sender)) => {
-                sender.link.put(Kind::Pledge, epoch, self.replicated, &[]);
+                sender.link.put(Kind::Pledge, epoch, self.replicated, &[&PLEDGE_ALWAYS]);
                 self.pledged = true;
             }
             (Standing::Alone, _) => self.standing = Standing::Away { since_ns: now_ns, goal: end },

@@ -6,7 +6,7 @@
 
 use weir_io::Driver;
 
-use super::frame::Kind;
+use super::frame::{Kind, PLEDGE_ALWAYS};
 use super::pair::Pair;
 use super::receiver::Phase;
 use crate::base::limits::BLOCK_HEADER;
@@ -75,7 +75,10 @@ impl Pair {
                 }
             }
             Kind::Beat => {}
-            Kind::Pledge => self.pledged(driver, epoch)?,
+            Kind::Pledge => {
+                let witnessed = frame.payload != PLEDGE_ALWAYS;
+                self.pledged(driver, epoch, witnessed)?;
+            }
             // What it stands on must be durable before the role is; until then the word waits.
             Kind::HandOver if log.fenced().is_none() && log.watermarks().durable < value => {
                 self.receiver.called = true;
@@ -93,13 +96,14 @@ impl Pair {
         Ok(Front::Taken)
     }
 
-    fn pledged(&mut self, driver: &mut Driver, epoch: u64) -> Result<(), String> {
+    /// `witnessed`: it counts only while a majority outside names this node.
+    fn pledged(&mut self, driver: &mut Driver, epoch: u64, witnessed: bool) -> Result<(), String> {
         let Some(policy) = self.receiver.peer.as_ref().map(|(hello, _)| hello.policy) else {
             return Err("a pledge before a hello".into());
         };
         let boot = if policy.durable { 0 } else { self.options.boot };
         self.file.state.pledge = Some((epoch, boot));
-        self.file.state.witnessed = !policy.refuse;
+        self.file.state.witnessed = witnessed;
         self.file.save(driver).map_err(|errno| format!("the pledge cannot be kept: {errno}"))?;
         let text = format!("in step with the primary of epoch {epoch}; it waits for this node");
         self.notes.say("replica-in-sync", text);
