@@ -164,10 +164,7 @@ impl Pending {
         self.durable.len()
     }
 
-    /// Adds a reply that waits until `promise` holds for everything below `upto`. Always in line:
-    /// an answer that is handed over in memory is read back in wider pieces than it was written,
-    /// and that read waits until all stores before it, the record's too, have reached the cache.
-    #[inline(always)]
+    /// Adds a reply that waits until `promise` holds for everything below `upto`.
     pub(crate) fn push(&mut self, promise: Promise, upto: u64, waiter: Waiter, answer: Answer) {
         if waiter.oneway {
             return;
