@@ -31,8 +31,8 @@ pub struct NamingDesk {
     /// Body being written; kept for its capacity.
     pub(super) body: Vec<u8>,
     next_scan_ns: u64,
-    /// Our own shards, and the names of those that are standbys.
-    own: usize,
+    /// The names of our own shards, and of those that are standbys.
+    own: Vec<String>,
     standbys: Set<String>,
     /// Topics that the route shows.
     shown: Set<String>,
@@ -84,7 +84,7 @@ impl NamingDesk {
             table,
             body: Vec::new(),
             next_scan_ns: 0,
-            own: own.len(),
+            own: own.iter().map(|shard| shard.broker_name.clone()).collect(),
             standbys: own
                 .iter()
                 .filter(|shard| shard.broker_id != 0)
@@ -145,13 +145,28 @@ impl NamingDesk {
             gathering.told.retain(|(name, _)| name != broker_name);
             gathering.told.push((broker_name.to_owned(), topic.clone()));
             // A standby of another box's primary has a topic when that box tells it.
-            let primaries = self.own - self.standbys.len();
-            let wanted = if primaries == 0 { self.own } else { primaries };
+            let primaries = self.own.len() - self.standbys.len();
+            let wanted = if primaries == 0 { self.own.len() } else { primaries };
             if gathering.told.len() >= wanted {
                 self.show_gathered(&topic.name)?;
             }
         }
         Ok(())
+    }
+
+    /// Somebody asks for the route of a topic. A new one that not every shard has told of yet is
+    /// shown as if all had: a change is in the mailboxes of the other shards before the one that
+    /// made it tells, so none of them can hear of the topic from a client first. Whoever sent the
+    /// message that made it may ask the moment it is answered.
+    pub(super) fn asked(&mut self, topic: &str) -> Result<(), String> {
+        let Some(gathering) = self.gathering.get_mut(topic) else { return Ok(()) };
+        let Some((_, config)) = gathering.told.first().cloned() else { return Ok(()) };
+        for name in self.own.iter().filter(|name| !self.standbys.contains(*name)) {
+            if gathering.told.iter().all(|(told, _)| told != name) {
+                gathering.told.push((name.clone(), config.clone()));
+            }
+        }
+        self.show_gathered(topic)
     }
 
     /// Shows what waited too long for a shard that does not tell.
@@ -243,6 +258,9 @@ mod tests {
         assert_eq!(brokers(&desk, "orders"), 0, "deleted");
         desk.routes(10, "box-0", &topic, &[]).unwrap();
         assert_eq!(brokers(&desk, "orders"), 0, "its next life gathers anew");
+        desk.asked("other").unwrap();
+        desk.asked("orders").unwrap();
+        assert_eq!(brokers(&desk, "orders"), 2, "whoever asks sees it, and all of it");
     }
 
     #[test]

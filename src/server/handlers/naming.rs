@@ -30,6 +30,12 @@ impl Server {
             return Err(not_supported(call.header.code));
         };
         desk.body.clear();
+        if call.header.code == request::GET_ROUTEINFO_BY_TOPIC
+            && let Ok(topic) = call.text("topic")
+            && let Err(why) = desk.asked(&topic)
+        {
+            self.shard.voice.say("route-refused", &format_args!("{topic}: {why}"));
+        }
         let done = answer(&mut desk.table, &mut desk.body, call, now_ms);
         let sent = done.map(|fields| {
             if let Some(out) = self.out(call) {
