@@ -76,7 +76,7 @@ impl Rig {
 
     /// The shipped configuration, with the path of the binary that is tested.
     fn configure(&self) -> Result<(), String> {
-        let shipped = toolbox::root().join("systemd/keepalived.conf");
+        let shipped = toolbox::root().join("keepalived/keepalived.conf");
         let text = std::fs::read_to_string(shipped).map_err(|error| error.to_string())?;
         let path = self.binary.display().to_string();
         if !text.contains("/usr/bin/weir ") || !text.contains(ADDRESS) {
