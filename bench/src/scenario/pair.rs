@@ -218,10 +218,11 @@ fn memory(session: &mut Session, pair: &Pair) -> io::Result<()> {
     Ok(())
 }
 
-/// Rebuilds a wiped standby while producers send half of what the primary can take.
+/// Rebuilds a wiped standby while producers send half of what both boxes were seen to take: beyond
+/// that a standby falls behind, and would never be rebuilt.
 fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Result<()> {
     let points = &session.findings.points;
-    let which = Which { panel: PANEL, series: "async", step: FULL };
+    let which = Which { panel: PANEL, series: "received", step: FULL };
     let half = steps::median(points, which, rate).unwrap_or(10_000.0) / 2.0;
     let fill = Load::new(&session.bed, &pair.primary.addr, &pair.primary.name)
         .with("count", args.rebuild)
@@ -232,7 +233,7 @@ fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Resul
     let read_s = device::reading(&session.root, session.bed.load_core, 256 * 1024, 2.0)?;
     let load = Load::new(&session.bed, &pair.primary.addr, &pair.primary.name)
         .with("rate", (half as u64).max(1))
-        .with("seconds", 20);
+        .with("seconds", PATIENCE.as_secs());
     let running = load.start()?;
     let row = status(&pair.primary)?;
     pair.standby.start_again()?;
@@ -246,7 +247,9 @@ fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Resul
             break;
         }
         if Instant::now() > until {
-            return Err(io::Error::other(format!("the standby was not rebuilt in time: {row}")));
+            drop(running);
+            session.note(format!("the standby was not rebuilt within {PATIENCE:?}: {row}"));
+            return Ok(());
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -19,13 +19,15 @@ use crate::toolbox;
 
 const DISK_BYTES: u64 = 768 * 1024 * 1024;
 const SETS: [&str; 6] = [
-    "stagingSize=4MiB",
+    "stagingSize=16MiB",
     "maxMessageSize=65536",
     "mappedFileSizeCommitLog=128MiB",
     "consumeQueueMemory=4MiB",
     "diskSpaceWarningLevelRatio=95",
     "cleanFileForciblyEnable=false",
 ];
+/// Topics of 1000 queues: more tails of 256 bytes than 4 MiB hold.
+const MANY: usize = 40;
 const BURST_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is asked for.
@@ -84,7 +86,7 @@ impl Stage<'_> {
         self.topic("device", 4, None)?;
         expect(&self.burst("device", 1, 100)?, &["SEND_OK"])?;
         let frozen = disk.freeze()?;
-        let full = self.burst("device", 600, 16_384)?;
+        let full = self.burst("device", 1600, 16_384)?;
         let mut told = expect(&full, &["2 [PC_SYNCHRONIZED]broker busy", "reason: device"])?;
         std::thread::sleep(Duration::from_millis(1200));
         let stalled = self.burst("device", 1, 16_384)?;
@@ -113,7 +115,8 @@ impl Stage<'_> {
 
     /// More queues with a message than there is memory for, while none can be written out.
     fn memory(&mut self, disk: &SmallDisk) -> Result<Vec<String>, String> {
-        for topic in ["many-a", "many-b"] {
+        let topics: Vec<String> = (0..MANY).map(|n| format!("many-{n}")).collect();
+        for topic in &topics {
             self.topic(topic, 1000, None)?;
             expect(&self.burst(topic, 1, 10)?, &["SEND_OK"])?;
         }
@@ -122,12 +125,14 @@ impl Stage<'_> {
         std::thread::sleep(Duration::from_millis(500));
         self.set("osPageCacheBusyTimeOutMills", "60000")?;
         let frozen = disk.freeze()?;
-        self.burst("many-a", 1000, 10)?;
-        let answers = self.burst("many-b", 1000, 10)?;
+        let mut answers = Vec::new();
+        for topic in &topics {
+            answers = self.burst(topic, 1000, 10)?;
+        }
         let told = expect(&answers, &["2 [PC_SYNCHRONIZED]broker busy", "reason: memory"])?;
         drop(frozen);
         self.set("osPageCacheBusyTimeOutMills", "1000")?;
-        self.until_sent("many-a")?;
+        self.until_sent("many-0")?;
         Ok(told)
     }
 
