@@ -13,6 +13,7 @@ mod name_server;
 mod outside;
 mod pair;
 mod registrar;
+mod remoting;
 mod watch;
 
 use std::net::TcpListener;

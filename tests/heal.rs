@@ -7,23 +7,10 @@ use std::path::{Path, PathBuf};
 
 use weir::broker::{GroupConfig, Meta};
 use weir::commitlog::{BlockHeader, SEGMENT_HEADER, segment_path};
-use weir::replica::{Healing, ReplicaOptions, Report, Role};
+use weir::replica::{Healing, ReplicaOptions, Role};
 use weir::shard::{Answer, OpenFault, Shard, Taken};
 use weir_io::sim::{World, WorldOptions};
-use weir_sim::bed::{DIR, Node, options, replica};
-
-/// Turns of all until something holds.
-fn until(nodes: &mut [&mut Node], mut holds: impl FnMut(&mut [&mut Node]) -> bool) {
-    for _ in 0..30_000 {
-        nodes.iter_mut().for_each(|node| node.turn());
-        if holds(nodes) {
-            return;
-        }
-        nodes[0].world.advance();
-    }
-    let reports: Vec<Report> = nodes.iter().map(|node| node.report()).collect();
-    panic!("it never came: {reports:?}");
-}
+use weir_sim::bed::{DIR, Node, options, replica, until};
 
 fn body(n: i32) -> Vec<u8> {
     format!("{n:08}-{}", "x".repeat(3000)).into_bytes()

@@ -1,25 +1,13 @@
 //! `standbyLost` changed while a pair runs, on the simulated kernel: what was promised before the
 //! change stays true after it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends there")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 use weir::broker::{GroupConfig, Meta};
-use weir::replica::{Report, Role};
+use weir::replica::Role;
 use weir::shard::{Answer, Lack, Tuning};
 use weir_io::sim::{World, WorldOptions};
-use weir_sim::bed::{Node, options, replica};
-
-fn until(nodes: &mut [&mut Node], mut holds: impl FnMut(&mut [&mut Node]) -> bool) {
-    for _ in 0..12_000 {
-        nodes.iter_mut().for_each(|node| node.turn());
-        if holds(nodes) {
-            return;
-        }
-        nodes[0].world.advance();
-    }
-    let reports: Vec<Report> = nodes.iter().map(|node| node.report()).collect();
-    panic!("it never came: {reports:?}");
-}
+use weir_sim::bed::{Node, options, replica, until};
 
 /// A pair that is in step.
 fn pair(seed: u64, refuse: bool) -> (Node, Node) {

@@ -6,23 +6,10 @@
 use std::path::Path;
 
 use weir::broker::{GroupConfig, Meta};
-use weir::replica::{Lease, Partner, ReplicaOptions, Report, Role};
+use weir::replica::{Lease, Partner, ReplicaOptions, Role};
 use weir::shard::{Answer, Lack, Taken};
 use weir_io::sim::{World, WorldOptions};
-use weir_sim::bed::{Node, options, replica};
-
-/// Turns of both until something holds.
-fn until(nodes: &mut [&mut Node], mut holds: impl FnMut(&mut [&mut Node]) -> bool) {
-    for _ in 0..12_000 {
-        nodes.iter_mut().for_each(|node| node.turn());
-        if holds(nodes) {
-            return;
-        }
-        nodes[0].world.advance();
-    }
-    let reports: Vec<Report> = nodes.iter().map(|node| node.report()).collect();
-    panic!("it never came: {reports:?}");
-}
+use weir_sim::bed::{Node, options, replica, until};
 
 fn body(n: i32) -> Vec<u8> {
     format!("{n:08}-{}", "x".repeat(3000)).into_bytes()

@@ -28,6 +28,24 @@ pub const HA_B: u16 = 20_912;
 /// Most replies of one [`Node::drain`]: more is a queue without an end.
 const PULLS_MAX: u32 = 100_000;
 
+/// Turns of [`until`]: more is a wait without an end.
+const TURNS_MAX: u32 = 30_000;
+
+/// Turns of all, and moments between them, until something holds; that it never does ends the
+/// caller.
+pub fn until(nodes: &mut [&mut Node], mut holds: impl FnMut(&mut [&mut Node]) -> bool) {
+    let held = (0..TURNS_MAX).any(|_| {
+        nodes.iter_mut().for_each(|node| node.turn());
+        let held = holds(nodes);
+        if !held {
+            nodes[0].world.advance();
+        }
+        held
+    });
+    let reports = || nodes.iter().map(|node| node.report()).collect::<Vec<Report>>();
+    assert!(held, "it never came: {:?}", reports());
+}
+
 /// What the configuration would say of a node: a `SYNC_MASTER` pair that refuses. `seed` stands for
 /// the random bytes of its start.
 pub fn replica(role: Role, seed: u8) -> ReplicaOptions {

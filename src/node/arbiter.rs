@@ -12,7 +12,6 @@ mod etcd;
 mod law;
 #[cfg(test)]
 mod law_tests;
-mod remoting;
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender as Way};
 use std::thread;

@@ -6,18 +6,18 @@
 //! line now and then.
 //! Never: a wait without end; an answer that is larger than [`ANSWER_MAX`]; a line per attempt.
 
-use std::io::{Error, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{Error, ErrorKind, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_wire::codes::{request, response};
-use weir_wire::frame::{Codec, Frame, Split, split};
-use weir_wire::header::{Fields, Header};
+use weir_wire::frame::Codec;
 use weir_wire::message::body_crc;
 use weir_wire::reply::Request;
 
 use super::registrar::{Announcement, Board};
+use super::remoting;
 use crate::base::limits::{
     REGISTRATION_ANSWER_MS, REGISTRATION_CONNECT_MS, REGISTRATION_LOOK_MS, REGISTRATION_RETRY_MS,
     REGISTRATION_SAY_MS,
@@ -115,7 +115,11 @@ impl Desk<'_> {
         // A name server that was started again has ended all connections: each is made anew at
         // once, or the second shard would wait for a pause that is meant for failures.
         if self.links[index].as_ref().is_none_or(has_ended) {
-            self.links[index] = Some(connect(self.server)?);
+            self.links[index] = Some(remoting::connect(
+                self.server,
+                REGISTRATION_CONNECT_MS,
+                REGISTRATION_ANSWER_MS,
+            )?);
         }
         for body in &shard.bodies {
             let crc = body_crc(body).to_string();
@@ -226,24 +230,6 @@ impl From<Error> for Fault {
     }
 }
 
-/// Resolves and connects, within a bounded time for each address (of four at most).
-fn connect(server: &str) -> Result<TcpStream, Error> {
-    let mut last = Error::other("the name has no address");
-    for addr in server.to_socket_addrs()?.take(4) {
-        match TcpStream::connect_timeout(&addr, Duration::from_millis(REGISTRATION_CONNECT_MS)) {
-            Ok(link) => {
-                let patience = Some(Duration::from_millis(REGISTRATION_ANSWER_MS));
-                link.set_nodelay(true)?;
-                link.set_read_timeout(patience)?;
-                link.set_write_timeout(patience)?;
-                return Ok(link);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 /// Whether the peer has closed; what it may have said unasked is left alone.
 fn has_ended(link: &TcpStream) -> bool {
     let peeked = link.set_nonblocking(true).and_then(|()| link.peek(&mut [0]));
@@ -254,38 +240,12 @@ fn has_ended(link: &TcpStream) -> bool {
     ended || link.set_nonblocking(false).is_err()
 }
 
-/// Waits for the answer to request `opaque`; other frames, few in a row, are passed over.
+/// Waits for the answer to request `opaque`: success, or why not.
 fn answer(link: &mut TcpStream, opaque: i32) -> Result<(), Fault> {
-    for _ in 0..64 {
-        let bytes = read_frame(link)?;
-        let other = |fault: &dyn std::fmt::Display| Error::other(fault.to_string());
-        let frame = Frame::parse(&bytes).map_err(|fault| other(&fault))?;
-        let mut room = Fields::default();
-        let header =
-            Header::parse(frame.codec, frame.header, &mut room).map_err(|fault| other(&fault))?;
-        if header.is_response() && header.opaque == opaque {
-            return match header.code {
-                response::SUCCESS => Ok(()),
-                code => Err(Fault::Refused(format!("{} (code {code})", header.remark.to_cow()))),
-            };
-        }
-    }
-    Err(Fault::Broken(Error::other("it talks of something else")))
-}
-
-/// One whole frame, its length included.
-fn read_frame(link: &mut impl Read) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    loop {
-        let begun = bytes.len();
-        match split(&bytes, ANSWER_MAX) {
-            Split::Whole(_) => return Ok(bytes),
-            Split::Need(len) if len > begun => bytes.resize(len, 0),
-            Split::Need(_) => return Err(ErrorKind::UnexpectedEof.into()),
-            Split::Bad(fault) => return Err(Error::other(fault.to_string())),
-        }
-        let Some(rest) = bytes.get_mut(begun..) else { continue };
-        link.read_exact(rest)?;
+    let answer = remoting::answer(link, opaque, ANSWER_MAX)?;
+    match answer.code {
+        response::SUCCESS => Ok(()),
+        code => Err(Fault::Refused(format!("{} (code {code})", answer.remark))),
     }
 }
 
@@ -298,12 +258,5 @@ mod tests {
         let period = Duration::from_secs(30);
         let seconds = [0, 1, 2, 3, 6, 60].map(|failures| pause(failures, period).as_secs());
         assert_eq!(seconds, [30, 1, 2, 4, 30, 30]);
-    }
-
-    #[test]
-    fn what_is_no_frame_ends_the_connection_before_anything_is_reserved() {
-        for bad in [[0xFF; 8], [0, 0, 0, 3, 0, 0, 0, 0], [0, 0, 0, 8, 0, 0, 0, 9]] {
-            assert!(read_frame(&mut bad.as_slice()).is_err(), "{bad:?}");
-        }
     }
 }

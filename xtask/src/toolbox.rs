@@ -3,8 +3,10 @@
 //! Output of the programs goes straight to the terminal. A program that fails is an error with
 //! its whole command line.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{ChildStdin, Command};
+use std::thread::JoinHandle;
 
 /// The repository: the folder above this crate.
 #[must_use]
@@ -32,6 +34,14 @@ pub fn target() -> PathBuf {
 pub fn run(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// Feeds a producer the lines `name-0`, `name-1`, … until it takes no more; gives those it took.
+pub fn feed(mut input: ChildStdin, name: String) -> JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let lines = (0..u64::MAX).map(|n| format!("{name}-{n}"));
+        lines.take_while(|line| writeln!(input, "{line}").is_ok()).collect()
+    })
 }
 
 /// Builds the release binary of the broker, alone, so that no other member's features reach it,

@@ -18,9 +18,9 @@ use weir_io::clock;
 use weir_wire::codes::{request, response};
 
 use super::law::{Holder, Own, Part, Record, Seen};
-use super::remoting::{Answer, Links};
 use super::{Arbiter, Fault, Look};
 use crate::base::limits::CONTROLLER_NUMBERS_MAX;
+use crate::node::remoting::{Answer, Links};
 
 /// What a box is to the Controller.
 #[derive(Clone, Debug)]

@@ -4,11 +4,13 @@
 //! SLAVE_NOT_AVAILABLE is an acknowledgement too: stored, on one box.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::toolbox;
 
 /// One acknowledgement.
 #[derive(Clone, Debug)]
@@ -43,20 +45,10 @@ impl Producer {
         command.args(["produce", topic, "--namesrv", name_server, "--timeout-ms", "15000"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
-        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("no pipes".into());
         };
-        let feeder = std::thread::spawn(move || {
-            let mut sent = Vec::new();
-            for n in 0.. {
-                let line = format!("{name}-{n}");
-                if writeln!(input, "{line}").is_err() {
-                    break;
-                }
-                sent.push(line);
-            }
-            sent
-        });
+        let feeder = toolbox::feed(input, name);
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
             lines.map_while(|line| Some((Instant::now(), stored_at(&line)?))).collect()

@@ -6,12 +6,13 @@
 //! taken back before the round ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::node::{NAMESRV, Node};
 use super::rig::{Fault, Tally};
+use crate::toolbox;
 
 /// Producers at once.
 const PRODUCERS: usize = 3;
@@ -196,21 +197,11 @@ impl Round {
             node.command(&["produce", TOPIC, "--namesrv", NAMESRV, "--timeout-ms", "2000"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
-        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("no pipes".into());
         };
         let name = format!("r{}-p{at}", self.number);
-        let feeder = std::thread::spawn(move || {
-            let mut sent = Vec::new();
-            for n in 0..1_000_000 {
-                let line = format!("{name}-{n}");
-                if writeln!(input, "{line}").is_err() {
-                    break;
-                }
-                sent.push(line);
-            }
-            sent
-        });
+        let feeder = toolbox::feed(input, name);
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
             lines.take_while(|line| line.starts_with("SEND_OK")).count()

@@ -1,7 +1,7 @@
-//! One connection to a Controller: a request, its answer, in bounded time.
+//! Connections to name servers and Controllers elsewhere: a request, its answer, in bounded time.
 //!
-//! It speaks RocketMQ's remoting with headers in JSON. A connection that failed is closed and made
-//! again at the next request. Never: an answer to another request believed; a wait without end.
+//! They speak RocketMQ's remoting. A connection of [`Links`] that failed is closed and made again
+//! at the next request. Never: an answer to another request believed; a wait without end.
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Read, Write};
@@ -57,10 +57,10 @@ impl Links {
         request.finish_with(body);
         let mut link = match self.open.remove(addr) {
             Some(link) => link,
-            None => connect(addr)?,
+            None => connect(addr, CONTROLLER_ANSWER_MS, CONTROLLER_ANSWER_MS)?,
         };
         link.write_all(&bytes)?;
-        let answer = answer(&mut link, self.opaque)?;
+        let answer = answer(&mut link, self.opaque, ARBITER_ANSWER_MAX as usize)?;
         self.open.insert(addr.to_owned(), link);
         Ok(answer)
     }
@@ -71,15 +71,17 @@ impl Links {
     }
 }
 
-fn connect(addr: &str) -> Result<TcpStream, Error> {
-    let patience = Duration::from_millis(CONTROLLER_ANSWER_MS);
+/// Resolves and connects, within `connect_ms` for each address (of four at most); reads and writes
+/// then wait for `answer_ms`.
+pub(super) fn connect(addr: &str, connect_ms: u64, answer_ms: u64) -> Result<TcpStream, Error> {
+    let patience = Some(Duration::from_millis(answer_ms));
     let mut last = Error::other("the name has no address");
     for addr in addr.to_socket_addrs()?.take(4) {
-        match TcpStream::connect_timeout(&addr, patience) {
+        match TcpStream::connect_timeout(&addr, Duration::from_millis(connect_ms)) {
             Ok(link) => {
                 link.set_nodelay(true)?;
-                link.set_read_timeout(Some(patience))?;
-                link.set_write_timeout(Some(patience))?;
+                link.set_read_timeout(patience)?;
+                link.set_write_timeout(patience)?;
                 return Ok(link);
             }
             Err(error) => last = error,
@@ -88,10 +90,11 @@ fn connect(addr: &str) -> Result<TcpStream, Error> {
     Err(last)
 }
 
-/// Waits for the answer to request `opaque`; a few other frames are passed over.
-fn answer(link: &mut impl Read, opaque: i32) -> Result<Answer, Error> {
+/// Waits for the answer to request `opaque`, of at most `max_bytes`; other frames, few in a row,
+/// are passed over.
+pub(super) fn answer(link: &mut impl Read, opaque: i32, max_bytes: usize) -> Result<Answer, Error> {
     for _ in 0..64 {
-        let bytes = read_frame(link)?;
+        let bytes = read_frame(link, max_bytes)?;
         let other = |fault: &dyn std::fmt::Display| Error::other(fault.to_string());
         let frame = Frame::parse(&bytes).map_err(|fault| other(&fault))?;
         let mut room = Fields::default();
@@ -111,11 +114,11 @@ fn answer(link: &mut impl Read, opaque: i32) -> Result<Answer, Error> {
 }
 
 /// One whole frame, its length included.
-fn read_frame(link: &mut impl Read) -> Result<Vec<u8>, Error> {
+fn read_frame(link: &mut impl Read, max_bytes: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     loop {
         let begun = bytes.len();
-        match split(&bytes, ARBITER_ANSWER_MAX as usize) {
+        match split(&bytes, max_bytes) {
             Split::Whole(_) => return Ok(bytes),
             Split::Need(len) if len > begun => bytes.resize(len, 0),
             Split::Need(_) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -141,7 +144,7 @@ mod tests {
         let server = std::thread::spawn(move || {
             for _ in 0..2 {
                 let (mut link, _) = listener.accept().unwrap();
-                let asked = read_frame(&mut link).unwrap();
+                let asked = read_frame(&mut link, 1024).unwrap();
                 let frame = Frame::parse(&asked).unwrap();
                 let mut room = Fields::default();
                 let header = Header::parse(frame.codec, frame.header, &mut room).unwrap();
@@ -162,5 +165,12 @@ mod tests {
             (0..2).filter_map(|_| Some(links.ask(&addr, 1002, &[], &[]).ok()?.code)).collect();
         assert_eq!(again, [2011]);
         server.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_frame_ends_the_connection_before_anything_is_reserved() {
+        for bad in [[0xFF; 8], [0, 0, 0, 3, 0, 0, 0, 0], [0, 0, 0, 8, 0, 0, 0, 9]] {
+            assert!(read_frame(&mut bad.as_slice(), 1024).is_err(), "{bad:?}");
+        }
     }
 }
