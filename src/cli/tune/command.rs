@@ -75,7 +75,7 @@ pub(crate) fn facts(tree: &Tree, config: &crate::config::Config) -> Facts {
 }
 
 /// The user this process acts for.
-fn owner() -> u32 {
+pub(super) fn owner() -> u32 {
     std::fs::metadata("/proc/self").map_or(u32::MAX, |own| own.uid())
 }
 
