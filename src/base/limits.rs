@@ -90,8 +90,14 @@ pub const REGISTRATION_STACK: usize = 512 * 1024;
 /// At the end of the process: how long unregistering may take.
 pub const UNREGISTER_MS: u64 = 3_000;
 
-/// Connections of one shard.
+/// Connections of one shard, when the limit on open files has room for them.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
+/// Descriptors of the process beside its shards': control, name servers, the other half.
+pub const DESCRIPTORS_OF_PROCESS: u64 = 64;
+/// Descriptors of a shard beside its connections: the ring's 1024 files, listeners, staging.
+pub const DESCRIPTORS_OF_SHARD: u64 = 1024 + 32;
+/// Below this many descriptors a shard the start is refused.
+pub const DESCRIPTORS_OF_SHARD_MIN: u64 = 128;
 /// Bytes one connection may have received and not yet handled (one frame, whatever its size).
 pub const RECEIVE_ASSEMBLY_MAX: usize = FRAME_MAX + 4;
 /// Bytes all connections of a shard together may hold for frames being assembled.

@@ -1,0 +1,151 @@
+//! What the unit allows weir: memory, open files, locked memory. One function per limit.
+//!
+//! Each begins and ends with the shipped unit running. `MemoryMax=` is systemd's to set: where the
+//! kernel's memory controller belongs to control groups of version 1, a second machine is booted
+//! whose systemd uses those. Never: a limit set behind systemd's back.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::machine::Groups;
+use super::refusals::{back, refused};
+use super::rig::{PORT, Rig, TOPIC};
+
+type Said = Result<String, String>;
+
+const MIB: u64 = 1024 * 1024;
+/// The unit's limit: above what two shards need at least, below what they would take.
+const LIMIT: u64 = 448 * MIB;
+/// How long the small sends of the load go on beside the large ones, at least.
+const LOAD: Duration = Duration::from_secs(5);
+/// Large messages of one producer, and producers.
+const LARGE: (u64, usize) = (300, 4);
+const LARGE_BYTES: usize = 200 * 1024;
+/// A limit on open files, what it leaves a shard, and how many connections are tried.
+const FILES: (u64, usize, usize) = (512, 112, 130);
+
+/// Under a small `MemoryMax=` weir plans with less, says so, serves a load and stays below.
+pub(super) fn memory_max(rig: &mut Rig) -> Said {
+    if !rig.machine.leaves_memory_to_first() {
+        return under_limit(rig);
+    }
+    let mut other = Rig::install(&rig.binary, Groups::First)?;
+    let outcome = begin(&mut other).and_then(|()| under_limit(&mut other));
+    let outcome = outcome.map_err(|why| format!("{why}\nits journal:\n{}", other.journal_end()));
+    other.shut_down()?;
+    outcome
+}
+
+fn begin(rig: &mut Rig) -> Result<(), String> {
+    rig.say(&["systemctl", "start", "weir.service"])?;
+    rig.weir(&["topic", "create", TOPIC, "--queues", "4"]).map(drop)
+}
+
+fn under_limit(rig: &mut Rig) -> Said {
+    let mark = rig.mark()?;
+    rig.drop_in(&format!("MemoryMax={LIMIT}"))?;
+    rig.say(&["systemctl", "restart", "weir.service"])?;
+    let said = rig.journal(&mark)?;
+    if !said.contains("memoryMax 392.0 MiB for 2 shard(s)") {
+        return Err(format!("of 448 MiB seven eighths were not what it planned with: {said}"));
+    }
+    let before = rig.property("NRestarts")?;
+    let load = rig.load()?;
+    let began = Instant::now();
+    let sent = large(rig);
+    std::thread::sleep(LOAD.saturating_sub(began.elapsed()));
+    let seen = rig.end_load(load, 0)?;
+    sent?;
+    let (peak, kills) = rig.machine.memory_peak()?;
+    if kills > 0 || rig.property("NRestarts")? != before || peak >= LIMIT {
+        return Err(format!("{kills} kills, peak {peak} bytes of {LIMIT}"));
+    }
+    rig.drop_in("")?;
+    rig.say(&["systemctl", "restart", "weir.service"])?;
+    Ok(format!(
+        "planned with 392 MiB of 448; {} small and {} large messages acknowledged, 0 kills, \
+         memory.peak {} MiB",
+        seen.acknowledged,
+        LARGE.0 * LARGE.1 as u64,
+        peak / MIB
+    ))
+}
+
+/// Large messages from several producers at once, all of which must be taken.
+fn large(rig: &Rig) -> Result<(), String> {
+    rig.machine.write("/tmp/large", vec![b'x'; LARGE_BYTES])?;
+    let count = LARGE.0.to_string();
+    let words = ["/usr/bin/weir", "produce", "large", "--file", "/tmp/large", "--count", &count];
+    let start = || {
+        let mut command = rig.machine.inside(&words);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().map_err(|error| format!("{words:?}: {error}"))
+    };
+    let children: Vec<Child> = (0..LARGE.1).map(|_| start()).collect::<Result<_, _>>()?;
+    for child in children {
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A low limit on open files: fewer connections, in words; with next to none the start is refused.
+pub(super) fn nofile(rig: &mut Rig) -> Said {
+    let (limit, connections, tried) = FILES;
+    let mark = rig.mark()?;
+    rig.drop_in(&format!("LimitNOFILE={limit}"))?;
+    rig.say(&["systemctl", "restart", "weir.service"])?;
+    let told = format!("the limit on open files is {limit}: at most {connections} connections");
+    let crowd = crowd(rig, tried)?;
+    rig.weir(&["produce", TOPIC, "--body", "behind the crowd"])?;
+    let said = rig.journal(&mark)?;
+    let reason = format!("all {connections} connections are taken that the limit on open files");
+    if !said.contains(&told) || !said.contains(&reason) {
+        return Err(format!("neither {told:?} nor {reason:?}: {said}"));
+    }
+    if crowd != connections {
+        return Err(format!("{crowd} of {tried} connections were kept, not {connections}"));
+    }
+    let words = ["limit on open files is 200", "2 shard(s) need at least 320", "LimitNOFILE="];
+    let refusal = refused(rig, "LimitNOFILE=200", "3", &words)?;
+    back(rig)?;
+    Ok(format!("{limit}: {crowd} of {tried} connections kept; 200: {refusal}"))
+}
+
+/// Opens connections to shard 0 at once; how many the broker kept. They are closed at the end.
+fn crowd(rig: &Rig, count: usize) -> Result<usize, String> {
+    let script = "import socket, sys, time
+port, count = int(sys.argv[1]), int(sys.argv[2])
+opened = [socket.create_connection(('127.0.0.1', port)) for _ in range(count)]
+time.sleep(1)
+kept = 0
+for one in opened:
+    one.setblocking(False)
+    try:
+        kept += one.recv(1) != b''
+    except BlockingIOError:
+        kept += 1
+    except ConnectionError:
+        pass
+print(kept)
+";
+    let mut command = rig.machine.in_network("python3".as_ref());
+    command.args(["-c", script, &PORT.to_string(), &count.to_string()]);
+    let output = command.output().map_err(|error| format!("python3: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    said.parse().map_err(|_| format!("{said:?} {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Locked memory: with the capability the limit does not count; without it the start is refused.
+pub(super) fn memlock(rig: &mut Rig) -> Said {
+    rig.drop_in("LimitMEMLOCK=64K")?;
+    rig.say(&["systemctl", "restart", "weir.service"])?;
+    rig.weir(&["produce", TOPIC, "--body", "locked"])?;
+    let bare = "LimitMEMLOCK=64K\nAmbientCapabilities=\nCapabilityBoundingSet=";
+    let words = ["RLIMIT_MEMLOCK is 65536 bytes", "LimitMEMLOCK=infinity"];
+    let refusal = refused(rig, bare, "12", &words)?;
+    back(rig)?;
+    Ok(format!("64 KiB serve with CAP_IPC_LOCK; without it: {refusal}"))
+}
