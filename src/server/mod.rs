@@ -25,5 +25,5 @@ pub use backlog::Bounds;
 pub use drain::Drained;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
-pub use question::{Announced, Backlog, Figures, Health, Question, Reply, Retune};
+pub use question::{Announced, Backlog, Figures, Health, Question, Reply, Retune, Traffic};
 pub use turn::{Ended, Server};

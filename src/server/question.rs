@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::turn::Server;
 use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
-use crate::broker::{BrokerOptions, DataVersion, TopicConfig};
+use crate::broker::{BrokerOptions, DataVersion, Reader, Tally, TopicConfig, TopicTraffic};
 use crate::measure::{AtRisk, Counts, Stages};
 use crate::shard::{PairReport, Tuning};
 
@@ -131,6 +131,20 @@ pub struct Backlog {
     pub lags: Vec<(String, String, u64)>,
     /// Topics and groups that are not told of, because there are too many.
     pub hidden: usize,
+    /// What came in and went out since the start.
+    pub traffic: Traffic,
+}
+
+/// Traffic since the start, by RocketMQ's labels. Those of whom there are too many, and topics that
+/// are gone, are in the totals only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// What was stored, by topic.
+    pub sent: Vec<TopicTraffic>,
+    /// What was handed out, by group and topic, and whether RocketMQ itself uses one of them.
+    pub read: Vec<(Reader, bool)>,
+    /// Everything that was stored, and everything handed out.
+    pub totals: (Tally, Tally),
 }
 
 /// How a shard is.
@@ -226,7 +240,7 @@ impl Server {
     fn backlog(&self) -> Backlog {
         let broker = &self.shard.broker;
         let (topics, groups) = (broker.catalog.topic_count(), broker.catalog.group_count());
-        let mut backlog = Backlog::default();
+        let mut backlog = Backlog { traffic: self.traffic(), ..Backlog::default() };
         if topics.max(groups) > METRIC_NAMES_MAX {
             return Backlog { hidden: topics + groups, ..backlog };
         }
@@ -255,6 +269,22 @@ impl Server {
             }
         }
         backlog
+    }
+
+    fn traffic(&self) -> Traffic {
+        let (broker, counts) = (&self.shard.broker, &self.shard.meter.counts);
+        let read = broker.readers().iter().filter(|reader| reader.read.messages > 0);
+        let read =
+            read.map(|reader| (reader.clone(), broker.is_system(&reader.topic, &reader.group)));
+        let few = broker.catalog.topic_count() <= METRIC_NAMES_MAX;
+        Traffic {
+            sent: if few { broker.sent().collect() } else { Vec::new() },
+            read: read.collect(),
+            totals: (
+                Tally { messages: counts.messages_in, bytes: counts.bytes_in },
+                Tally { messages: counts.messages_out, bytes: counts.bytes_out },
+            ),
+        }
     }
 
     fn health(&self) -> Health {

@@ -202,25 +202,32 @@ impl Machine {
         self.memory.is_some() && self.named.is_none()
     }
 
-    /// The group of the service as version `1` or 2 counts its memory: the most it ever used, and
-    /// how often it was killed for it.
+    /// The most memory that the service's group ever used, bytes, and how often a process of it was
+    /// killed for that.
     pub(super) fn memory_peak(&self) -> Result<(u64, u64), String> {
-        let group = self.property("ControlGroup")?;
-        let (peak, kills) = match self.named {
-            Some(_) => (
-                format!("/sys/fs/cgroup/memory{group}/memory.max_usage_in_bytes"),
-                format!("/sys/fs/cgroup/memory{group}/memory.oom_control"),
-            ),
-            None => (
-                format!("/sys/fs/cgroup{group}/memory.peak"),
-                format!("/sys/fs/cgroup{group}/memory.events"),
-            ),
-        };
-        let text = self.say(&["cat", &peak])?;
-        let bytes = text.parse().map_err(|_| format!("{peak}: {text:?}"))?;
-        let text = self.say(&["cat", &kills])?;
+        let peak = self.of_memory("memory.max_usage_in_bytes", "memory.peak")?;
+        let bytes = peak.parse().map_err(|_| format!("memory.peak is {peak:?}"))?;
+        let text = self.of_memory("memory.oom_control", "memory.events")?;
         let killed = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
-        Ok((bytes, killed.ok_or_else(|| format!("{kills}: {text:?}"))?))
+        Ok((bytes, killed.ok_or_else(|| format!("no oom_kill in {text:?}"))?))
+    }
+
+    /// The limit on memory that systemd set, bytes; `u64::MAX`: none.
+    pub(super) fn memory_in_force(&self) -> Result<u64, String> {
+        let text = self.of_memory("memory.limit_in_bytes", "memory.max")?;
+        Ok(text.parse().unwrap_or(u64::MAX))
+    }
+
+    /// A file of the service's group, as version 1 or version 2 calls it.
+    fn of_memory(&self, first: &str, second: &str) -> Result<String, String> {
+        let group = self.property("ControlGroup")?;
+        self.say(&[
+            "cat",
+            &match self.named {
+                Some(_) => format!("/sys/fs/cgroup/memory{group}/{first}"),
+                None => format!("/sys/fs/cgroup{group}/{second}"),
+            },
+        ])
     }
 
     /// Limits the memory of the service, or of the whole machine; `u64::MAX` takes that back. Gives

@@ -153,7 +153,7 @@ impl Bench {
                 loaded(&self.session, self.lengths, load, server)?
             }
         };
-        (point.panel, point.series) = (knob.to_owned(), format!("{knob} = {value}"));
+        (point.panel, point.series) = (knob.to_owned(), value.to_owned());
         (point.step, point.round) = (load.name().to_owned(), round);
         self.session.progress.done(self.each_s);
         self.session.keep(point)?;

@@ -34,8 +34,9 @@ pub(crate) struct KnobsArgs {
     /// Only these knobs, by the beginnings of their names.
     #[arg(long, value_delimiter = ',', value_name = "KNOB,…")]
     pub only: Vec<String>,
-    /// Connections opened at once by the load `connections`.
-    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    /// Connections opened at once by the load `connections`. Half of the usual number fit into the
+    /// queue of 1024 that weir asks for.
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(2..=20_000))]
     pub crowd: u32,
     /// Only put back what a run that was killed has left.
     #[arg(long)]
