@@ -411,6 +411,7 @@ fn plan(
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
+            options.planned_bytes = (memory.directories as usize, memory.checkpoint as usize);
             let name = config.shard_name(&host, index);
             options.replica = {
                 let known = (address.as_str(), primary);
@@ -455,6 +456,7 @@ fn shard_options(
         dir: shard_dir(data, index),
         tuning: tuning(config, log.shards),
         index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
+        planned_bytes: (usize::MAX, usize::MAX),
         replica: None,
         quiet: false,
         log,

@@ -195,8 +195,18 @@ pub const SHARD_MEMORY: usize = 8 * 1024 * 1024;
 pub const RECEIVE_POOL_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of cold windows of the log kept; as much again may be in flight.
 pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Least memory for topics, groups, offsets, directories of the queues and their checkpoint.
-pub const STATE_MEMORY_MIN: usize = 8 * 1024 * 1024;
+/// Least memory for topics, groups and offsets.
+pub const STATE_MEMORY_MIN: usize = 4 * 1024 * 1024;
+/// Least memory for the directories of the consume queues.
+pub const DIRECTORY_MEMORY_MIN: usize = 2 * 1024 * 1024;
+/// Bytes of a directory for one chunk of a queue.
+pub const DIRECTORY_ENTRY: usize = 40;
+/// Bytes of a record that the directories are planned for; smaller ones need more of them.
+pub const DIRECTORY_RECORD: usize = 1024;
+/// Least memory for a checkpoint that is being written: its image, and the bytes of its file.
+pub const CHECKPOINT_MEMORY_MIN: usize = 2 * 1024 * 1024;
+/// Histograms of a shard: the set it records, the one on its way, sums and the last intervals.
+pub const HISTOGRAM_MEMORY: usize = 3 * 1024 * 1024;
 
 /// Consumer offsets reach the log after this at most.
 pub const OFFSET_COALESCE_MS: u64 = 200;

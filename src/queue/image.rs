@@ -70,6 +70,13 @@ pub struct QueuesImage {
 }
 
 impl QueuesImage {
+    /// Bytes that the directories of these queues hold in memory.
+    #[must_use]
+    pub fn directory_bytes(&self) -> usize {
+        let chunks: usize = self.queues.iter().map(|queue| queue.chunks.len()).sum();
+        chunks * size_of::<Chunk>()
+    }
+
     /// About as many bytes as the image has once archived.
     #[must_use]
     pub fn size_hint(&self) -> usize {

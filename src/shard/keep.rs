@@ -64,6 +64,8 @@ pub(super) struct Keeper {
     /// Begin of the newest complete and durable snapshot of this start; nothing from there on
     /// leaves.
     keep_from: u64,
+    /// What is planned for directories and checkpoints is exceeded, and that was told.
+    over_plan: bool,
     trim: Option<u32>,
     last_checkpoint_ns: u64,
     no_checkpoint_before_ns: u64,
@@ -91,6 +93,7 @@ impl Keeper {
             offsets_due_ns: 0,
             snapshot: None,
             snapshot_ends: Vec::new(),
+            over_plan: false,
             keep_from: 0,
             trim: Some(0),
             last_checkpoint_ns: now_ns,
@@ -226,7 +229,28 @@ impl Shard {
         let log = self.log.image();
         let broker = self.broker.image(log.position);
         self.log.want_durable(log.position);
+        let directories = broker.queues.directory_bytes();
         self.checkpoints.begin(&Checkpoint { log, broker });
+        self.watch_plan(directories);
+    }
+
+    /// Tells once when the directories or a checkpoint have grown beyond their parts of `memoryMax`.
+    fn watch_plan(&mut self, directories: usize) {
+        // The image, and the file that is made of it.
+        let checkpoint =
+            2 * usize::try_from(self.checkpoints.image_bytes).unwrap_or(usize::MAX / 2);
+        let planned = self.options.planned_bytes;
+        let over = directories > planned.0 || checkpoint > planned.1;
+        if over && !self.keeper.over_plan {
+            let why = format_args!(
+                "the directories of the queues hold {directories} bytes (planned {}), a checkpoint \
+                 takes {checkpoint} (planned {}): many small messages are kept; raise memoryMax, or \
+                 lower retentionSize",
+                planned.0, planned.1
+            );
+            self.voice.say("memory-over-plan", &why);
+        }
+        self.keeper.over_plan = over;
     }
 
     fn watch_clock(&mut self) {
