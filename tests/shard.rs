@@ -321,6 +321,25 @@ fn retention_by_size_raises_the_minimum_and_keeps_the_maximum() {
 }
 
 #[test]
+fn directories_beyond_their_part_of_memory_are_told_and_nothing_is_refused() {
+    let told = |planned: usize| {
+        let world = world(23);
+        let own = ShardOptions { planned_bytes: (planned, usize::MAX), ..options(true) };
+        let mut one = Box1::open(&world, own).unwrap();
+        one.create("t");
+        for n in 0..300 {
+            assert!(matches!(one.send("t", 0, &body(n)), Answer::Sent { .. }));
+        }
+        one.shard.close(&mut one.driver).unwrap();
+        one.shard.voice.last("memory-over-plan").map(str::to_owned)
+    };
+    // 300 messages are three chunks of 40 bytes.
+    let said = told(80).unwrap();
+    assert!(said.contains("120 bytes (planned 80)") && said.contains("memoryMax"), "{said}");
+    assert_eq!(told(120), None);
+}
+
+#[test]
 fn a_failed_write_fences_the_shard_and_nobody_is_told_success() {
     let world = world(10);
     let mut one = Box1::open(&world, options(true)).unwrap();

@@ -66,6 +66,8 @@ pub(super) struct Keeper {
     keep_from: u64,
     /// What is planned for directories and checkpoints is exceeded, and that was told.
     over_plan: bool,
+    /// Milliseconds that local time is ahead of UTC: hours and days are the operator's.
+    pub utc_offset_ms: i64,
     trim: Option<u32>,
     last_checkpoint_ns: u64,
     no_checkpoint_before_ns: u64,
@@ -94,6 +96,7 @@ impl Keeper {
             snapshot: None,
             snapshot_ends: Vec::new(),
             over_plan: false,
+            utc_offset_ms: 0,
             keep_from: 0,
             trim: Some(0),
             last_checkpoint_ns: now_ns,
@@ -150,6 +153,7 @@ impl Shard {
         if self.now_ns >= self.keeper.next_disk_ns {
             self.keeper.next_disk_ns = self.now_ns + DISK_EVERY_NS;
             self.watch_disk(driver);
+            self.keeper.utc_offset_ms = driver.utc_offset_ms();
             self.forget_old(driver);
         }
         if self.now_ns >= self.keeper.next_scan_ns {
@@ -298,7 +302,7 @@ impl Shard {
     }
 
     fn forget_old(&mut self, driver: &mut Driver) {
-        let hour = (self.wall_ms / 3_600_000).rem_euclid(24) as u32;
+        let hour = ((self.wall_ms + self.keeper.utc_offset_ms) / 3_600_000).rem_euclid(24) as u32;
         let tuning = &self.options.tuning;
         let pressed = tuning.disk.pressed(&self.keeper.disk);
         let rule = Retention {

@@ -14,7 +14,7 @@ use super::facts::{Facts, list};
 use super::judge::{Reading, State, judge};
 use super::saved::{self, Entry, Saved, TRIED};
 use super::tree::{Tree, chosen};
-use crate::cli::args::Serve;
+use crate::cli::args::Configured;
 use crate::cli::config;
 use crate::exit::Stop;
 
@@ -67,13 +67,10 @@ impl Trials {
         if owner() != 0 {
             return Err("knobs changes settings of the machine and needs root".to_owned());
         }
-        let serve = Serve {
-            data: Some(data.to_owned()),
-            sets: vec!["shards=1".to_owned()],
-            ..Serve::default()
-        };
+        let sets = vec!["shards=1".to_owned()];
+        let broker = Configured { data: Some(data.to_owned()), sets, config: None };
         let said = |stop: Stop| stop.line;
-        let (loaded, _) = config::read(&serve).map_err(said)?;
+        let (loaded, _) = config::read(&broker).map_err(said)?;
         let tree = Tree::new(Path::new("/"));
         let mut facts = super::facts(&tree, &loaded.config);
         facts.shard_cores.extend(facts.spare_cores.drain(..));
