@@ -73,4 +73,4 @@ pub use reject::{Reject, code};
 pub use snapshot::SnapshotCursor;
 pub use state::Broker;
 pub use topic::{Origin, TopicConfig};
-pub use traffic::{Reader, ReaderId, Tally, TopicTraffic, is_retry};
+pub use traffic::{Reader, ReaderId, Tally, TopicTraffic};

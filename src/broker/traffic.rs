@@ -1,10 +1,11 @@
 //! Messages and bytes by topic and kind, and by group and topic, since the start: RocketMQ 5's
 //! labels for its counters of traffic.
 //!
-//! A send adds to its topic's own tally, a pull to that of its group and topic; a lookup is a pull's,
-//! never a message's. The table of readers has a bound, and the topics that are told of have one;
-//! what is beyond them is the difference to the shard's totals, so that nothing is counted twice
-//! and nothing is left out. Nothing here is logged: a start begins at nothing, as counters do.
+//! A send adds to its topic's own tally, a pull to that of its group and topic; a lookup is a
+//! pull's, never a message's. The table of readers has a bound, and the topics that are told of
+//! have one; what is beyond them is the difference to the shard's totals, so that nothing is
+//! counted twice and nothing is left out. Nothing here is logged: a start begins at nothing, as
+//! counters do.
 
 use super::Broker;
 use super::names::{RETRY_PREFIX, is_system_group};
@@ -136,18 +137,17 @@ impl Broker {
         &self.readers.cells
     }
 
+    /// Whether a topic is a group's retry topic.
+    pub fn is_retry(&self, topic: &str) -> bool {
+        topic.starts_with(RETRY_PREFIX)
+    }
+
     /// Whether a topic or a group is one that RocketMQ itself uses.
     pub fn is_system(&self, topic: &str, group: &str) -> bool {
         let topic = self.catalog.topic(topic);
         topic.is_some_and(|(_, topic)| topic.config.origin == Origin::System)
             || is_system_group(group)
     }
-}
-
-/// Whether a topic is a group's retry topic.
-#[must_use]
-pub fn is_retry(topic: &str) -> bool {
-    topic.starts_with(RETRY_PREFIX)
 }
 
 #[cfg(test)]

@@ -10,11 +10,8 @@ use super::ask::NoAnswer;
 use super::collect::Row;
 use super::exposition::{Family, Labels, Sample};
 use super::metrics::{family, node};
-use crate::broker::{Tally, is_retry};
-use crate::server::{Backlog, Figures};
+use crate::server::{Backlog, Figures, Tally, Traffic};
 
-/// Topics and groups beyond the bound, and topics that are gone.
-const OTHER: &str = "(other)";
 /// RocketMQ's `message_type` of messages without and with a sharding key.
 const KINDS: [&str; 2] = ["normal", "fifo"];
 /// Name, help, and which of a tally's numbers: messages in, bytes in, messages out, bytes out.
@@ -83,27 +80,29 @@ fn inward(node: &Labels, backlog: &Backlog) -> Vec<(Labels, Tally)> {
         }
     }
     if rest.messages > 0 {
-        found.push((labels(OTHER, OTHER, false), rest));
+        found.push((labels(Traffic::OTHER, Traffic::OTHER, false), rest));
     }
     found
 }
 
 fn outward(node: &Labels, backlog: &Backlog) -> Vec<(Labels, Tally)> {
-    let labels = |topic: &str, group: &str, is_system: bool| {
+    let labels = |(topic, group): (&str, &str), is_retry: bool, is_system: bool| {
         let mut labels = node.clone();
         labels.push(("topic", topic.to_owned()));
         labels.push(("consumer_group", group.to_owned()));
-        labels.push(("is_retry", is_retry(topic).to_string()));
+        labels.push(("is_retry", is_retry.to_string()));
         labels.push(("is_system", is_system.to_string()));
         labels
     };
     let (mut rest, mut found) = (backlog.traffic.totals.1, Vec::new());
-    for (reader, is_system) in &backlog.traffic.read {
+    for read in &backlog.traffic.read {
+        let reader = &read.reader;
         rest = rest.without(reader.read);
-        found.push((labels(&reader.topic, &reader.group, *is_system), reader.read));
+        let names = (reader.topic.as_str(), reader.group.as_str());
+        found.push((labels(names, read.is_retry, read.is_system), reader.read));
     }
     if rest.messages > 0 {
-        found.push((labels(OTHER, OTHER, false), rest));
+        found.push((labels((Traffic::OTHER, Traffic::OTHER), false, false), rest));
     }
     found
 }
@@ -111,13 +110,13 @@ fn outward(node: &Labels, backlog: &Backlog) -> Vec<(Labels, Tally)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{Reader, TopicTraffic};
-    use crate::server::Traffic;
+    use crate::server::{Read, Reader, TopicTraffic};
 
     fn backlog() -> Backlog {
         let tally = |messages, bytes| Tally { messages, bytes };
         let reader = |group: &str, topic: &str, read| {
-            (Reader { group: group.to_owned(), topic: topic.to_owned(), read }, false)
+            let reader = Reader { group: group.to_owned(), topic: topic.to_owned(), read };
+            Read { reader, is_retry: topic.starts_with('%'), is_system: false }
         };
         Backlog {
             traffic: Traffic {
@@ -150,16 +149,10 @@ mod tests {
         let sent = inward(&Vec::new(), &backlog);
         assert_eq!(sums(&sent), (100, 9500));
         assert!(has(&sent[1].0, "message_type", "fifo") && sent[1].1.messages == 20);
-        assert!(has(&sent[2].0, "topic", OTHER) && sent[2].1.messages == 10);
+        assert!(has(&sent[2].0, "topic", Traffic::OTHER) && sent[2].1.messages == 10);
         let read = outward(&Vec::new(), &backlog);
         assert_eq!((sums(&read), read.len()), ((41, 4100), 2), "nothing is left for others");
         assert!(has(&read[0].0, "consumer_group", "g") && has(&read[0].0, "is_retry", "false"));
         assert!(has(&read[1].0, "is_retry", "true"));
-    }
-
-    #[test]
-    fn the_name_of_the_rest_is_no_name_of_a_topic_or_group() {
-        assert!(crate::broker::check_topic(OTHER).is_err());
-        assert!(crate::broker::check_group(OTHER).is_err());
     }
 }

@@ -141,10 +141,26 @@ pub struct Backlog {
 pub struct Traffic {
     /// What was stored, by topic.
     pub sent: Vec<TopicTraffic>,
-    /// What was handed out, by group and topic, and whether RocketMQ itself uses one of them.
-    pub read: Vec<(Reader, bool)>,
+    /// What was handed out, by group and topic.
+    pub read: Vec<Read>,
     /// Everything that was stored, and everything handed out.
     pub totals: (Tally, Tally),
+}
+
+impl Traffic {
+    /// The name of those that are in the totals only; no topic and no group can have it.
+    pub const OTHER: &str = "(other)";
+}
+
+/// What one group read of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Who read, and how much.
+    pub reader: Reader,
+    /// The topic is a group's retry topic.
+    pub is_retry: bool,
+    /// RocketMQ itself uses the topic or the group.
+    pub is_system: bool,
 }
 
 /// How a shard is.
@@ -274,8 +290,11 @@ impl Server {
     fn traffic(&self) -> Traffic {
         let (broker, counts) = (&self.shard.broker, &self.shard.meter.counts);
         let read = broker.readers().iter().filter(|reader| reader.read.messages > 0);
-        let read =
-            read.map(|reader| (reader.clone(), broker.is_system(&reader.topic, &reader.group)));
+        let read = read.map(|reader| Read {
+            reader: reader.clone(),
+            is_retry: broker.is_retry(&reader.topic),
+            is_system: broker.is_system(&reader.topic, &reader.group),
+        });
         let few = broker.catalog.topic_count() <= METRIC_NAMES_MAX;
         Traffic {
             sent: if few { broker.sent().collect() } else { Vec::new() },
@@ -295,5 +314,17 @@ impl Server {
             refusing: self.shard.refusing(),
             at_risk: self.shard.at_risk(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Traffic;
+    use crate::broker::{check_group, check_topic};
+
+    #[test]
+    fn the_name_of_the_rest_is_no_name_of_a_topic_or_group() {
+        assert!(check_topic(Traffic::OTHER).is_err());
+        assert!(check_group(Traffic::OTHER).is_err());
     }
 }

@@ -238,7 +238,7 @@ impl Shard {
         self.watch_plan(directories);
     }
 
-    /// Tells once when the directories or a checkpoint have grown beyond their parts of `memoryMax`.
+    /// Tells once when directories or a checkpoint have grown beyond their parts of `memoryMax`.
     fn watch_plan(&mut self, directories: usize) {
         // The image, and the file that is made of it.
         let checkpoint =
@@ -247,9 +247,9 @@ impl Shard {
         let over = directories > planned.0 || checkpoint > planned.1;
         if over && !self.keeper.over_plan {
             let why = format_args!(
-                "the directories of the queues hold {directories} bytes (planned {}), a checkpoint \
-                 takes {checkpoint} (planned {}): many small messages are kept; raise memoryMax, or \
-                 lower retentionSize",
+                "the directories of the queues hold {directories} bytes (planned {}), a \
+                 checkpoint takes {checkpoint} (planned {}): many small messages are kept; raise \
+                 memoryMax, or lower retentionSize",
                 planned.0, planned.1
             );
             self.voice.say("memory-over-plan", &why);

@@ -5,15 +5,12 @@
 //! run all the time. Nothing here knows a knob.
 
 use std::io;
-use std::time::{Duration, Instant};
 
+use super::crowd::half_open_s;
 use super::neighbour::{Habit, Neighbour};
 use crate::bed::{Kind, Lengths, Load, Server, Session, Setup, measure, point};
 use crate::findings::{Point, Ratio};
 use crate::target::resolve;
-
-/// Longest wait for a crowd to be let in.
-const CROWD_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,29 +202,7 @@ fn loaded(
 
 /// Opens `count` connections at once; milliseconds until half of them are open.
 fn crowd(server: &Server, count: u32) -> io::Result<(f64, Point)> {
-    let addr = resolve(&server.addr)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let began = Instant::now();
-    let half = runtime.block_on(async {
-        let mut tries = tokio::task::JoinSet::new();
-        for _ in 0..count {
-            tries.spawn(tokio::net::TcpStream::connect(addr));
-        }
-        let mut open = Vec::new();
-        let half = count.div_ceil(2) as usize;
-        let all = async {
-            while open.len() < half {
-                match tries.join_next().await {
-                    Some(Ok(stream)) => open.push(stream?),
-                    _ => return Err(io::Error::other("no connection is left to wait for")),
-                }
-            }
-            Ok(began.elapsed())
-        };
-        let patience = tokio::time::timeout(CROWD_PATIENCE, all);
-        patience.await.map_err(|_| io::Error::other("half of the connections did not open"))?
-    })?;
-    let per_s = f64::from(count.div_ceil(2)) / half.as_secs_f64();
-    let point = Point { per_s, ..Point::default() };
-    Ok((half.as_secs_f64() * 1000.0, point))
+    let half_s = half_open_s(resolve(&server.addr)?, count)?;
+    let per_s = f64::from(count.div_ceil(2)) / half_s;
+    Ok((half_s * 1000.0, Point { per_s, ..Point::default() }))
 }
