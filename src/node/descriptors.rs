@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(of(1_048_576, 2).unwrap(), CONNECTIONS_MAX);
         assert_eq!(of(1024, 1).unwrap(), 480);
         assert_eq!(of(512, 2).unwrap(), 112);
-        assert_eq!(of(20_000, 1).unwrap(), 20_000 - 64 - 1056);
+        assert_eq!(of(10_000, 1).unwrap(), 10_000 - 64 - 1056);
         let said = Descriptors::divide(1024, 1).unwrap().line().unwrap();
         assert!(said.contains("1024: at most 480") && said.contains("LimitNOFILE"), "{said}");
         assert_eq!(Descriptors::divide(1_048_576, 1).unwrap().line(), None);
