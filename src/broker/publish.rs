@@ -179,10 +179,10 @@ impl Broker {
             self.index(admission, entry);
         }
         self.parking.mark_fresh(admission.queue, admission.class);
-        self.count_sent(admission);
         if let Some(topic) = self.catalog.at_mut(admission.topic) {
             let len = u64::from(admission.len);
             topic.stored.add(position, len);
+            topic.count_sent(admission);
             if let Some(quota) = &mut topic.quota {
                 quota.take(u64::from(admission.count), len);
             }

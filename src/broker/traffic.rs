@@ -8,6 +8,7 @@
 //! counters do.
 
 use super::Broker;
+use super::catalog::Topic;
 use super::names::{RETRY_PREFIX, is_system_group};
 use super::publish::Admission;
 use super::topic::Origin;
@@ -104,16 +105,16 @@ pub struct TopicTraffic {
     pub kinds: [Tally; 2],
 }
 
-impl Broker {
-    /// A message, or a batch, of this admission was stored.
+impl Topic {
+    /// A message, or a batch, of this admission was stored under it.
     pub(super) fn count_sent(&mut self, admission: &Admission) {
-        if let Some(topic) = self.catalog.at_mut(admission.topic)
-            && let Some(kind) = topic.sent.get_mut(usize::from(admission.ordered))
-        {
-            kind.add(u64::from(admission.count), u64::from(admission.len));
-        }
+        let [plain, ordered] = &mut self.sent;
+        let kind = if admission.ordered { ordered } else { plain };
+        kind.add(u64::from(admission.count), u64::from(admission.len));
     }
+}
 
+impl Broker {
     /// A pull was answered with messages.
     pub fn count_read(&mut self, reader: ReaderId, messages: u64, bytes: u64) {
         if let Some(cell) = self.readers.cells.get_mut(reader.0 as usize) {
