@@ -73,7 +73,7 @@ impl Trials {
         let (loaded, _) = config::read(&broker).map_err(said)?;
         let tree = Tree::new(Path::new("/"));
         let mut facts = super::facts(&tree, &loaded.config);
-        facts.shard_cores.extend(facts.spare_cores.drain(..));
+        facts.shard_cores.append(&mut facts.spare_cores);
         facts.spare_cores = facts.shard_cores.iter().copied().filter(|c| *c != core).collect();
         facts.shard_cores = vec![core];
         facts.spare_cores.sort_unstable();
