@@ -39,8 +39,6 @@ pub(super) enum Want {
     Least(u64),
     /// A number that is not more.
     Most(u64),
-    /// A number from 1 to this; 0 means that it is not set.
-    AtMostButSet(u64),
     /// One of these texts (for a mount: among the options).
     OneOf(Vec<String>),
     /// What [`super::Facts`] computes for this box.

@@ -176,10 +176,6 @@ fn fixed(want: &Want, now: &str) -> (String, String, bool) {
             (format!("at least {least}"), least.to_string(), number(now) >= *least)
         }
         Want::Most(most) => (format!("at most {most}"), most.to_string(), number(now) <= *most),
-        Want::AtMostButSet(most) => {
-            let good = (1..=*most).contains(&number(now));
-            (format!("1 to {most}"), most.to_string(), good)
-        }
         Want::OneOf(texts) => {
             let good = now.split(',').any(|word| texts.iter().any(|text| text == word));
             (texts.join(" or "), texts.first().cloned().unwrap_or_default(), good)

@@ -76,7 +76,6 @@ fn wanted(want: &Want) -> String {
         Want::Is(text) => format!("`{text}`"),
         Want::Least(least) => format!("at least {least}"),
         Want::Most(most) => format!("at most {most}"),
-        Want::AtMostButSet(most) => format!("1 to {most}"),
         Want::OneOf(texts) => {
             texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(" or ")
         }

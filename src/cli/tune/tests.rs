@@ -365,7 +365,7 @@ fn the_script_writes_what_apply_would_and_tells_the_way_back() {
         assert_eq!(chosen(&fake.tree.text(&reading.path)), reading.write, "{}", reading.path);
     }
     assert_eq!(fake.tree.text("proc/sys/vm/nr_hugepages"), "0", "only if asked");
-    assert!(text.contains("# put '20'") && text.contains("by hand: add noatime"), "{text}");
+    assert!(text.contains("# put '60'") && text.contains("by hand: add noatime"), "{text}");
 }
 
 #[test]
