@@ -69,7 +69,6 @@ impl Pair {
         };
         let ways: Vec<String> =
             node.gates.iter().map(|gate| format!("127.0.0.1:{}", gate.port)).collect();
-        let lease_ms = self.lease_seconds * 1000;
         for (key, value) in [
             ("namesrvListenPort", node.ports[0].to_string()),
             ("listenPort", node.ports[1].to_string()),
@@ -77,16 +76,8 @@ impl Pair {
         ] {
             set(key, &value);
         }
-        match self.by {
-            By::Etcd => {
-                set("etcdEndpoints", &ways.join(";"));
-                set("etcdLeaseSeconds", &self.lease_seconds.to_string());
-            }
-            By::Controller => {
-                set("enableControllerMode", "true");
-                set("controllerAddr", &ways.join(";"));
-                set("controllerHeartBeatTimeoutMills", &lease_ms.to_string());
-            }
+        for (key, value) in self.by.settings(&ways, self.lease_seconds) {
+            set(key, &value);
         }
         for (key, value) in [
             ("shards", "1"),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::boxes::Pair;
-use super::load::{Acknowledged, Producer, Seen, probe, read_all};
+use super::load::{Acknowledged, Producer, Seen, Target, probe, read_all};
 use super::majority::Majority;
 use super::rig::By;
 
@@ -75,10 +75,9 @@ impl Rounds {
     /// One round.
     pub(super) fn run(&mut self, number: u64, fault: Fault, run_ms: u64) -> Result<(), String> {
         let old = self.pair.settled()?;
-        let binary = self.pair.binary.clone();
         let server = self.pair.name_server(old);
         let producers: Vec<Producer> = (0..PRODUCERS)
-            .map(|at| Producer::start(&binary, TOPIC, &server, format!("r{number}-p{at}")))
+            .map(|at| Producer::start(self.target(&server), format!("r{number}-p{at}")))
             .collect::<Result<_, _>>()?;
         std::thread::sleep(Duration::from_millis(run_ms));
         let began = Instant::now();
@@ -124,6 +123,10 @@ impl Rounds {
         self.count_lost()
     }
 
+    fn target<'a>(&'a self, name_server: &'a str) -> Target<'a> {
+        Target { binary: &self.pair.binary, topic: TOPIC, name_server, broker: "pair-0" }
+    }
+
     fn fail(&mut self, fault: Fault, old: usize, number: u64) {
         match fault {
             Fault::Kill => self.pair.kill(old),
@@ -163,7 +166,7 @@ impl Rounds {
             for at in &order {
                 let (body, server) =
                     (format!("r{number}-new-{n}-{at}"), self.pair.name_server(*at));
-                let Some(seen) = probe(&self.pair.binary, TOPIC, &server, &body) else { continue };
+                let Some(seen) = probe(self.target(&server), &body) else { continue };
                 if let Some(by) = order.iter().find(|by| self.pair.port(**by) == seen.port) {
                     return Ok((*by, seen));
                 }
@@ -202,7 +205,7 @@ impl Rounds {
         let server = self.pair.name_server(old);
         let try_one = |n: u64| {
             let body = format!("r{number}-late-{n}");
-            probe(&self.pair.binary, TOPIC, &server, &body)
+            probe(self.target(&server), &body)
         };
         (0..5).filter_map(try_one).collect()
     }
@@ -256,7 +259,7 @@ impl Rounds {
 }
 
 /// The longest time without an acknowledgement between two moments.
-fn longest_pause(seen: &Acknowledged, from: Instant, to: Instant) -> Duration {
+pub(super) fn longest_pause(seen: &Acknowledged, from: Instant, to: Instant) -> Duration {
     let mut times: Vec<Instant> = seen.iter().map(|seen| seen.at).collect();
     times.retain(|at| (from..to).contains(at));
     times.extend([from, to]);
