@@ -12,7 +12,7 @@ use weir_wire::message::ShortKey;
 
 use crate::base::limits::PENDING_REPLIES_MAX;
 use crate::commitlog::Watermarks;
-use crate::measure::SideRings;
+use crate::measure::{Batches, SideRings};
 use crate::replica::Gate;
 
 /// Who is to be answered.
@@ -123,6 +123,13 @@ struct Held {
     ready: Ready,
 }
 
+impl Held {
+    /// Whether it waits since then or longer, nanoseconds.
+    fn since(&self, born_before_ns: u64) -> bool {
+        self.ready.waiter.born_ns <= born_before_ns
+    }
+}
+
 /// Replies a ring has memory for when it is idle.
 const RING_KEPT: usize = 1024;
 
@@ -182,8 +189,10 @@ impl Pending {
     pub(crate) fn collect(&mut self, marks: Watermarks, gate: Gate, out: &mut Vec<Ready>) {
         let before = out.len();
         let bound = if let Gate::Both(upto) = gate { upto } else { u64::MAX };
-        self.sides.staged.answered(drain(&mut self.staged, marks.staged.min(bound), out));
-        self.sides.durable.answered(drain(&mut self.durable, marks.durable.min(bound), out));
+        let (staged, durable) = (marks.staged.min(bound), marks.durable.min(bound));
+        let same = |answer| answer;
+        self.sides.staged.answered(take(&mut self.staged, |h| h.upto <= staged, same, out));
+        self.sides.durable.answered(take(&mut self.durable, |h| h.upto <= durable, same, out));
         if gate == Gate::Alone {
             for ready in out.iter_mut().skip(before) {
                 ready.answer = ready.answer.lacking(Lack::Pair);
@@ -194,57 +203,32 @@ impl Pending {
     /// Moves every reply that waits for the standby, which holds the log up to `upto`, since
     /// `born_before_ns` or longer to `out`.
     pub(crate) fn expire_alone(&mut self, upto: u64, born_before_ns: u64, out: &mut Vec<Ready>) {
-        let rings = [
-            (&mut self.staged, &mut self.sides.staged),
-            (&mut self.durable, &mut self.sides.durable),
-        ];
-        for (ring, side) in rings {
-            let before = out.len();
-            while let Some(held) = ring.front() {
-                if held.upto <= upto || held.ready.waiter.born_ns > born_before_ns {
-                    break;
-                }
-                let Ready { waiter, answer } = held.ready;
-                out.push(Ready { waiter, answer: answer.lacking(Lack::Standby) });
-                ring.pop_front();
-            }
-            side.answered(out.len() - before);
+        let waits = |held: &Held| held.upto > upto && held.since(born_before_ns);
+        for (ring, side) in self.rings() {
+            side.answered(take(ring, waits, |answer| answer.lacking(Lack::Standby), out));
         }
     }
 
     /// Moves every reply that waits for the device since `born_before_ns` or longer to `out`,
     /// with the answer for that. Not for a log that failed: then nobody knows.
     pub(crate) fn expire(&mut self, born_before_ns: u64, out: &mut Vec<Ready>) {
-        let before = out.len();
-        while let Some(held) = self.durable.front() {
-            if held.ready.waiter.born_ns > born_before_ns {
-                break;
-            }
-            let Ready { waiter, answer } = held.ready;
-            out.push(Ready { waiter, answer: answer.lacking(Lack::Device) });
-            self.durable.pop_front();
-        }
-        self.sides.durable.answered(out.len() - before);
+        let waits = |held: &Held| held.since(born_before_ns);
+        let lacking = |answer: Answer| answer.lacking(Lack::Device);
+        self.sides.durable.answered(take(&mut self.durable, waits, lacking, out));
     }
 
     /// The primary has no lease. Moves every reply that waits since `born_before_ns` or longer to
     /// `out`, with the answer that nobody knows; the others may still be acknowledged.
     pub(crate) fn expire_fenced(&mut self, born_before_ns: u64, out: &mut Vec<Ready>) {
-        let rings = [
-            (&mut self.staged, &mut self.sides.staged),
-            (&mut self.durable, &mut self.sides.durable),
-        ];
-        for (ring, side) in rings {
-            let before = out.len();
-            while let Some(held) = ring.front() {
-                if held.ready.waiter.born_ns > born_before_ns {
-                    break;
-                }
-                out.push(Ready { answer: Answer::Fenced, ..held.ready });
-                ring.pop_front();
-            }
-            side.answered(out.len() - before);
+        let waits = |held: &Held| held.since(born_before_ns);
+        for (ring, side) in self.rings() {
+            side.answered(take(ring, waits, |_| Answer::Fenced, out));
         }
+    }
+
+    /// Both kinds of replies.
+    fn rings(&mut self) -> [(&mut VecDeque<Held>, &mut Batches); 2] {
+        [(&mut self.staged, &mut self.sides.staged), (&mut self.durable, &mut self.sides.durable)]
     }
 
     /// The log failed: everybody who waits is told so.
@@ -257,11 +241,17 @@ impl Pending {
     }
 }
 
+/// Moves replies to `out` from the front on while `may` says so, with what `answer` makes of theirs.
 /// Gives how many left.
-fn drain(ring: &mut VecDeque<Held>, mark: u64, out: &mut Vec<Ready>) -> usize {
+fn take(
+    ring: &mut VecDeque<Held>,
+    may: impl Fn(&Held) -> bool,
+    answer: impl Fn(Answer) -> Answer,
+    out: &mut Vec<Ready>,
+) -> usize {
     let before = out.len();
-    while let Some(held) = ring.front().filter(|held| held.upto <= mark) {
-        out.push(held.ready);
+    while let Some(held) = ring.front().filter(|held| may(held)) {
+        out.push(Ready { waiter: held.ready.waiter, answer: answer(held.ready.answer) });
         ring.pop_front();
     }
     out.len() - before

@@ -32,7 +32,7 @@ pub(super) struct Node {
 pub(super) struct Pair {
     pub(super) binary: PathBuf,
     folder: PathBuf,
-    by: By,
+    pub(super) by: By,
     lease_seconds: u64,
     pub(super) nodes: [Node; 2],
 }
@@ -45,9 +45,8 @@ impl Pair {
         (majority, by): (&Majority, By),
         lease_seconds: u64,
     ) -> Result<Pair, String> {
-        let gates = || majority.ports().into_iter().map(Gate::open).collect::<Result<Vec<_>, _>>();
-        let first = Node::new("one", None, gates()?)?;
-        let second = Node::new("two", Some(first.ports[1] + 1), gates()?)?;
+        let first = Node::new("one", None, majority.gates()?)?;
+        let second = Node::new("two", Some(first.ports[1] + 1), majority.gates()?)?;
         let mut pair = Pair { binary, folder, by, lease_seconds, nodes: [first, second] };
         pair.boot(0)?;
         pair.boot(1)?;

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Decides the order of the faults, and when they come
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Controllers, one or three; of three the leader is killed too
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    controllers: u8,
     /// The lease, seconds
     #[arg(long, default_value_t = 2)]
     lease_seconds: u64,
@@ -40,7 +43,7 @@ pub struct Arguments {
 pub(super) enum By {
     /// Three members of etcd.
     Etcd,
-    /// A RocketMQ Controller; the lease is the silence after which it elects another.
+    /// RocketMQ Controllers; the lease is the silence after which they elect another.
     Controller,
 }
 
@@ -72,12 +75,12 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
 }
 
 fn rounds(arguments: &Arguments, binary: PathBuf, folder: PathBuf) -> Result<String, String> {
-    let majority = Majority::start(&folder, arguments.by)?;
+    let majority = Majority::start(&folder, arguments.by, arguments.controllers.into())?;
     let (by, lease) = ((&majority, arguments.by), arguments.lease_seconds);
     if arguments.shared {
         let mut shared = Shared::start(binary, folder, by, lease)?;
         let kinds = [Fault::Kill, Fault::Stop, Fault::Cut];
-        let possible = Fault::possible(arguments.by);
+        let possible = Fault::possible(arguments.by, arguments.controllers);
         let kinds = kinds.into_iter().filter(|kind| possible.contains(kind)).collect();
         for (number, fault, run_ms) in plan(arguments, kinds) {
             let lost = (number % 2) as usize;
@@ -88,7 +91,8 @@ fn rounds(arguments: &Arguments, binary: PathBuf, folder: PathBuf) -> Result<Str
     }
     let pair = Pair::start(binary, folder, by, lease)?;
     let mut rounds = Rounds::new(pair, majority, lease);
-    for (number, fault, run_ms) in plan(arguments, Fault::possible(arguments.by).to_vec()) {
+    let kinds = Fault::possible(arguments.by, arguments.controllers);
+    for (number, fault, run_ms) in plan(arguments, kinds) {
         let ran = rounds.run(number, fault, run_ms);
         ran.map_err(|why| failed(number, fault, run_ms, &why, &rounds.said()))?;
     }

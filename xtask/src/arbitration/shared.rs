@@ -48,8 +48,7 @@ impl Shared {
         lease_seconds: u64,
     ) -> Result<Shared, String> {
         let rig = Rig { binary, folder, more: SETTINGS };
-        let gates = || majority.ports().into_iter().map(Gate::open).collect::<Result<Vec<_>, _>>();
-        let gates = [gates()?, gates()?];
+        let gates = [majority.gates()?, majority.gates()?];
         let mut nodes = [rig.node("one")?, rig.node("two")?];
         for (node, gates) in nodes.iter_mut().zip(&gates) {
             let ways: Vec<String> =
