@@ -277,8 +277,9 @@ fn damaged_header_pages_are_written_anew_unless_no_block_or_no_other_header_says
     let (_, report, found) = look(&world, false, None).expect("nothing is missing");
     assert_eq!((report.headers, found.len()), (vec![2], records.len()));
     assert!(world.peek(&path(2), 0, 4096).expect("it is there") == before, "bit for bit");
-    for number in 1..=last {
-        world.flip(&path(number), 20, 1).expect("the file is there");
+    for number in 1..=last + 1 {
+        // The one behind the last may have been made already.
+        let _ = world.flip(&path(number), 20, 1);
     }
     let refused = look(&world, false, None);
     assert!(matches!(refused, Err(LogError::Damage(..))), "nobody says whose log it is");
