@@ -60,6 +60,9 @@ enum Command {
     Queues(scenario::QueuesArgs),
     /// Producing and consuming for an hour, with peaks.
     Mixed(scenario::MixedArgs),
+    /// What a durable send waits for besides the device, at half load; alone and beside a
+    /// neighbour that fills the page cache.
+    Outside(scenario::OutsideArgs),
     /// Twice the load that can be taken: lateness of what is taken, time to a rejection.
     Overload(scenario::OverloadArgs),
     /// Time to the old throughput after kill -9.
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::Drain(args) => scenario::drain(&args),
         Command::Queues(args) => scenario::queues(&args),
         Command::Mixed(args) => scenario::mixed(&args),
+        Command::Outside(args) => scenario::outside(&args),
         Command::Overload(args) => scenario::overload(&args),
         Command::Recover(args) => scenario::recover(&args),
         Command::Pair(args) => scenario::pair(&args),

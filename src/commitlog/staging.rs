@@ -26,6 +26,9 @@ const VERSION: u32 = 1;
 /// Bytes before the ring.
 pub(crate) const CONTROL: usize = BLOCK_ALIGN;
 
+/// Most bytes of the ring that are fetched ahead of the next record.
+const FETCHED_AHEAD: usize = 2048;
+
 /// Where a staged block stands on its way to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -225,6 +228,10 @@ impl Staging {
         if let Some(block) = self.blocks.back_mut() {
             assert!(block.stage == Stage::Open, "only the open block grows");
             block.payload += len;
+            // The ring is larger than the caches; the next record, which is likely to be as long
+            // as this one, is to find its place fetched.
+            let end = CONTROL + block.ring + BLOCK_HEADER + block.payload;
+            self.region.fetch(end, len.min(FETCHED_AHEAD));
         }
     }
 

@@ -137,7 +137,10 @@ impl Batches {
             if device {
                 let submitted_ns = batch.submitted_ns.clamp(handled_ns, seen_ns.max(handled_ns));
                 stages.record(Stage::Gather, submitted_ns - handled_ns, n);
-                stages.record(Stage::Device, seen_ns.saturating_sub(submitted_ns), n);
+                let on_device = seen_ns.saturating_sub(submitted_ns);
+                stages.record(Stage::Device, on_device, n);
+                let total = sent_ns.saturating_sub(batch.received_ns);
+                stages.record(Stage::Outside, total.saturating_sub(on_device), n);
                 stages.record(Stage::Reply, sent_ns.saturating_sub(seen_ns.max(handled_ns)), n);
             } else {
                 stages.record(Stage::Reply, sent_ns.saturating_sub(handled_ns), n);
@@ -195,6 +198,7 @@ mod tests {
         near(Stage::Append, 300.0);
         near(Stage::Gather, 500.0);
         near(Stage::Device, 10_000.0);
+        near(Stage::Outside, 2_000.0);
         near(Stage::Reply, 500.0);
         near(Stage::Total, 12_000.0);
         batches.submitted(40, 14_000);

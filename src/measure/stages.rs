@@ -68,6 +68,8 @@ stages! {
     Reply = "reply", Nanoseconds;
     /// A send from end to end: the sum of the six above.
     Total = "total", Nanoseconds;
+    /// A send that waits for the device: total less device.
+    Outside = "outside", Nanoseconds;
     /// A pull that was answered without being held.
     Pull = "pull", Nanoseconds;
     /// A pull that was held until something came or its time was over.

@@ -1,0 +1,173 @@
+//! What a send waits for besides the device, at half load: alone, and beside a neighbour.
+//!
+//! Latency of a durable send is the device's and the rest. The rest is weir's own, and is to stay
+//! small against the device's tail, and to stay what it is while another program fills the page
+//! cache. Both come from the broker's histograms of one run, which begin with its start; the
+//! generator's own lateness is in neither.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use clap::Args;
+
+use super::ladder::CLOSED;
+use super::steps::{self, Label, START_S, size_name};
+use crate::bed::{BedArgs, Kind, Lengths, Load, Server, Session, Setup};
+use crate::findings::{Ratio, Target};
+
+/// Bytes the neighbour writes at once.
+const PIECE: usize = 1024 * 1024;
+
+/// The time outside of the device.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OutsideArgs {
+    /// Where, how long, what is written where.
+    #[command(flatten)]
+    pub bed: BedArgs,
+    /// Body bytes.
+    #[arg(long, default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(..=1_048_576))]
+    pub body: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub connections: u16,
+    /// MiB of page cache the neighbour dirties before it has them written, again and again.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub dirty: u64,
+}
+
+/// Runs it.
+pub(crate) fn outside(args: &OutsideArgs) -> io::Result<()> {
+    let lengths = args.bed.lengths(
+        Lengths { seconds: 3.0, warmup: 0.5, rounds: 2 },
+        Lengths { seconds: 8.0, warmup: 1.0, rounds: 6 },
+        Lengths { seconds: 20.0, warmup: 1.0, rounds: 10 },
+    );
+    let each = lengths.seconds + lengths.warmup + START_S;
+    let mut session = Session::begin(&args.bed, "outside", each * 3.0 * f64::from(lengths.rounds))?;
+    let mut server = session.server(Setup::new(Kind::Weir, true), None)?;
+    let (mut own, mut beside) = (Vec::new(), Vec::new());
+    for round in 0..lengths.rounds {
+        let load = |session: &Session| {
+            Load::new(&session.bed, &server.addr, &server.name)
+                .with("body", args.body)
+                .with("connections", args.connections)
+                .with("seconds", lengths.seconds)
+                .with("warmup", lengths.warmup)
+                .with("outstanding", steps::outstanding(args.body, args.connections, 256))
+        };
+        let closed = load(&session);
+        let label = |step: &str| Label::new(size_name(args.body), step, round);
+        let full = steps::run(&mut session, &server, &closed, &label(CLOSED), each)?;
+        let half = load(&session).with("rate", ((full.per_s * 0.5) as u64).max(1));
+        let mut found = [Outside::default(); 2];
+        for i in steps::order(found.len(), round) {
+            // Histograms begin with the broker.
+            server.kill()?;
+            server.start_again()?;
+            let neighbour = match i {
+                0 => None,
+                _ => Some(Neighbour::start(&session.root, args.dirty, session.bed.load_core)?),
+            };
+            let step = if i == 0 { "50 %" } else { "50 %, neighbour" };
+            steps::run(&mut session, &server, &half, &label(step), each)?;
+            found[i] = Outside::of(&server)?;
+            if let Some(neighbour) = neighbour {
+                session.note(format!("round {round}: {}", neighbour.end()?));
+            }
+        }
+        own.push((found[0].p99_ns, found[0].device_p99_ns));
+        beside.push((found[1].p999_ns, found[0].p999_ns));
+    }
+    let ratio = |figure: &str, most: f64, rounds: Vec<(f64, f64)>| {
+        Ratio::of(figure, "ns", Some(Target::AtMost(most)), rounds)
+    };
+    session.ratio(ratio("outside of the device p99 / device p99, half load", 2.0, own));
+    session.ratio(ratio("outside of the device p99.9, neighbour / alone", 1.5, beside));
+    session.finish([server])
+}
+
+/// Percentiles of the sends of one run, nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outside {
+    p99_ns: f64,
+    p999_ns: f64,
+    device_p99_ns: f64,
+}
+
+impl Outside {
+    fn of(server: &Server) -> io::Result<Self> {
+        let said = server.operate(&["latency", "--json", "--since-start"])?;
+        let value: serde_json::Value = serde_json::from_str(&said)?;
+        let figure = |path: &str| {
+            let found = value.pointer(path).and_then(serde_json::Value::as_f64);
+            found.ok_or_else(|| io::Error::other(format!("{}: no {path} in {said}", server.name)))
+        };
+        Ok(Self {
+            p99_ns: figure("/sinceStart/outside/p99")?,
+            p999_ns: figure("/sinceStart/outside/p999")?,
+            device_p99_ns: figure("/sinceStart/device/p99")?,
+        })
+    }
+}
+
+/// Another program of the box, which writes a file through the page cache as fast as it can.
+struct Neighbour {
+    file: PathBuf,
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Neighbour {
+    /// Starts it in `dir`, on core `core`; it dirties `mib` before it has them written.
+    fn start(dir: &Path, mib: u64, core: usize) -> io::Result<Self> {
+        let path = dir.join("neighbour");
+        let mut file = File::create(&path)?;
+        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (ends, counts) = (Arc::clone(&stop), Arc::clone(&written));
+        let thread = thread::spawn(move || {
+            weir_io::cpu::pin(core)?;
+            let piece = vec![0xA5; PIECE];
+            while !ends.load(Ordering::Relaxed) {
+                file.seek(SeekFrom::Start(0))?;
+                for _ in 0..mib {
+                    file.write_all(&piece)?;
+                    counts.fetch_add(1, Ordering::Relaxed);
+                    if ends.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                }
+                file.sync_data()?;
+            }
+            Ok(())
+        });
+        Ok(Self { file: path, stop, written, thread: Some(thread) })
+    }
+
+    /// Ends it; what it did, in words.
+    fn end(mut self) -> io::Result<String> {
+        self.join()?;
+        Ok(format!("the neighbour dirtied {} MiB", self.written.load(Ordering::Relaxed)))
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it died")));
+        fs::remove_file(&self.file)?;
+        ended
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        if let Err(error) = self.join() {
+            eprintln!("the neighbour: {error}");
+        }
+    }
+}
