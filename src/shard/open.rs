@@ -140,13 +140,7 @@ impl Shard {
         }
         fold.end(driver, &log, &mut voice, standby);
         tell_quarantined(driver, &options, &mut voice);
-        for number in &report.headers {
-            let text = format_args!(
-                "segment {number}: its header page was damaged, and is written anew from what its \
-                 blocks say"
-            );
-            voice.say("log-healed", &text);
-        }
+        tell_headers(&report, &mut voice);
         if let Some(pair) = &mut pair {
             pair.was_healed(&report.healed);
             pair.begin(driver, &mut log).map_err(|errno| cannot(&options, errno))?;
@@ -324,6 +318,17 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
         "{start}{resumed}{replayed}{torn}{healed}{staging}, {took} ms ({reading} reading, \
          {settling} making durable)"
     )
+}
+
+/// Says which segments have a new header page.
+fn tell_headers(report: &Recovered, voice: &mut Voice) {
+    for number in &report.headers {
+        let text = format_args!(
+            "segment {number}: its header page was damaged, and is written anew from what its \
+             blocks say"
+        );
+        voice.say("log-healed", &text);
+    }
 }
 
 /// Says which files of damaged segments are kept although the log has forgotten them.
