@@ -3,9 +3,9 @@
 //!
 //! `law` decides; `etcd` and `controller` are the two majorities it can speak with. The box has one
 //! lease for all its shards; where two boxes share the shards (`standbyShards`), each shard has a
-//! lease and a thread of its own, as if it were a box. A lease is lent to a shard only up to a margin before its end as counted
-//! from the moment its renewal was sent, so that a box that cannot renew falls silent before
-//! another can have the lease.
+//! lease and a thread of its own, as if it were a box. A lease is lent to a shard only up to a
+//! margin before its end as counted from the moment its renewal was sent, so that a box that cannot
+//! renew falls silent before another can have the lease.
 //! Never: a shard that waits for this thread; a lease lent on a guess.
 
 mod controller;
