@@ -2,12 +2,13 @@
 //! byte of its log.
 //!
 //! First a stock Java consumer reads from far behind: the primary sends it to the standby, where it
-//! meets damage that is healed while it waits. Then the standby is held up, so that the primary goes
-//! on alone, and is then killed: what it took alone is cut when it comes back, listed by `weir
+//! meets damage that is healed while it waits. Then the standby is held up, so that the primary
+//! goes on alone, and is then killed: what it took alone is cut when it comes back, listed by `weir
 //! salvage`, sent again once, and not twice. On the way each box's name server must show the halves
 //! that are connected, under their ids. Then a byte of its log is changed on the disk while it is
 //! down: its start heals the block from the other half and says so. At the end two boxes are each
-//! other's standby (`mutual`), and what is not healed is built anew as the refusal says (`rebuild`).
+//! other's standby (`mutual`), and what is not healed is built anew as the refusal says
+//! (`rebuild`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
