@@ -95,8 +95,8 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
     Ok(format!(
         "failover: {} rounds, {} messages acknowledged, 0 lost; {} committed, 0 given again; {} \
          probes of both boxes, 0 taken by both; longest without a primary {} ms, planned {} ms; {} \
-         planned ones given up in time; {asynchronous} asynchronous rounds: {} of {} missing, within \
-         {} bytes of lag told",
+         planned ones given up in time; {asynchronous} asynchronous rounds: {} of {} missing, \
+         within {} bytes of lag told",
         arguments.rounds,
         sync.acknowledged.len() + loose.acknowledged.len(),
         sync.offsets.values().sum::<u64>(),

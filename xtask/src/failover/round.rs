@@ -214,8 +214,8 @@ impl Round {
     }
 }
 
-/// Hands the role over as an operator does; when the last attempt began. A primary that its standby
-/// does not confirm the last position to within `slaveTimeout` says so and stays: it is asked again.
+/// Hands the role over as an operator does; when the last attempt began. A primary whose standby
+/// does not confirm the last position within `slaveTimeout` says so and stays: it is asked again.
 fn switchover(old: &Node, tally: &mut Tally) -> Result<Instant, String> {
     let mut why = String::new();
     for _ in 0..ATTEMPTS {
