@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -94,6 +96,36 @@ pub(super) fn probe(target: Target, body: &str) -> Option<Seen> {
     let out = command.output().ok()?;
     let port = String::from_utf8_lossy(&out.stdout).lines().find_map(stored_at)?;
     Some(Seen { body: body.to_owned(), at: Instant::now(), port })
+}
+
+/// One `weir produce` after the other, whatever becomes of each, until it is ended: a client that
+/// goes on after a refusal.
+pub(super) struct Prober {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Acknowledged>,
+}
+
+impl Prober {
+    /// Begins to send `name-0`, `name-1`, … there.
+    pub(super) fn start(target: Target, name: String) -> Prober {
+        let (binary, topic) = (target.binary.to_owned(), target.topic.to_owned());
+        let (server, broker) = (target.name_server.to_owned(), target.broker.to_owned());
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let target =
+                Target { binary: &binary, topic: &topic, name_server: &server, broker: &broker };
+            let going = (0..u64::MAX).take_while(|_| !stopped.load(Ordering::SeqCst));
+            going.filter_map(|n| probe(target, &format!("{name}-{n}"))).collect()
+        });
+        Prober { stop, thread }
+    }
+
+    /// Ends it.
+    pub(super) fn end(self) -> Acknowledged {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap_or_default()
+    }
 }
 
 /// Every body in the topic, on every broker that has it.

@@ -1,7 +1,7 @@
 //! Two boxes that share the shards, each the other's standby: for each shard, a broker of its own,
 //! somebody outside decides which box is the primary.
 //!
-//! Each round takes one box away. The other must become the primary of both names, and never stop
+//! Each round takes one box away. The other must become the primary of both names, and goes on
 //! acknowledging for the name that was its own. The box that comes back follows on both, and is
 //! given its name again by the operator, as `weir switchover` does it.
 //! Never: a round that ends before every acknowledged message was read.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::gate::Gate;
-use super::load::{Acknowledged, Producer, Seen, Target, probe, read_all};
+use super::load::{Acknowledged, Prober, Producer, Seen, Target, probe, read_all};
 use super::majority::Majority;
 use super::rig::By;
 use super::round::{Fault, longest_pause};
@@ -80,13 +80,12 @@ impl Shared {
         let stays = 1 - lost;
         self.settled([0, 1])?;
         let server = namesrv(&self.nodes[stays]);
-        let start =
-            |name: usize| Producer::start(self.target(&server, name), format!("r{number}-s{name}"));
-        let (of_lost, of_own) = (start(lost)?, start(stays)?);
+        let of_lost = Producer::start(self.target(&server, lost), format!("r{number}-s{lost}"))?;
+        let of_own = Prober::start(self.target(&server, stays), format!("r{number}-s{stays}"));
         std::thread::sleep(Duration::from_millis(run_ms));
         let began = Instant::now();
         self.fail(fault, lost)?;
-        let seen = self.taken_over(lost, &format!("r{number}-new"))?;
+        let seen = self.acknowledged(stays, lost, &format!("r{number}-new"))?;
         self.gaps.push((fault, seen.at.saturating_duration_since(began)));
         self.heal(fault, lost)?;
         let server = namesrv(&self.nodes[lost]);
@@ -101,15 +100,12 @@ impl Shared {
         roles[lost] = lost;
         self.settled(roles)?;
         let back = Instant::now();
-        std::thread::sleep(Duration::from_millis(200));
+        let still = self.acknowledged(stays, stays, &format!("r{number}-still"))?;
         let of_own = of_own.end();
-        if !of_own.iter().any(|one| one.at > back) {
-            return Err(format!("box {stays} stopped taking messages for its own name"));
-        }
         self.own = self.own.max(longest_pause(&of_own, began, back));
         let of_lost = of_lost.end();
         self.check_writable(fault, lost, (&seen, &of_lost, &late))?;
-        let all = of_own.into_iter().chain(of_lost).chain(late).chain([seen]);
+        let all = of_own.into_iter().chain(of_lost).chain(late).chain([seen, still]);
         self.acknowledged.extend(all.map(|seen| seen.body));
         self.count_lost()
     }
@@ -148,19 +144,18 @@ impl Shared {
         Ok(())
     }
 
-    /// The first message that the other box acknowledges for the name of the lost one.
-    fn taken_over(&self, lost: usize, body: &str) -> Result<Seen, String> {
-        let server = namesrv(&self.nodes[1 - lost]);
-        let port = self.port(1 - lost, lost);
+    /// The first message that box `at` acknowledges for a name, from now on.
+    fn acknowledged(&self, at: usize, name: usize, body: &str) -> Result<Seen, String> {
+        let (server, port) = (namesrv(&self.nodes[at]), self.port(at, name));
         let until = Instant::now() + PATIENCE;
         for n in 0.. {
-            match probe(self.target(&server, lost), &format!("{body}-{n}")) {
+            match probe(self.target(&server, name), &format!("{body}-{n}")) {
                 Some(seen) if seen.port == port => return Ok(seen),
                 _ if Instant::now() >= until => break,
                 _ => std::thread::sleep(Duration::from_millis(10)),
             }
         }
-        Err(format!("box {} does not take over {}", 1 - lost, NAMES[lost]))
+        Err(format!("box {at} does not take messages for {}", NAMES[name]))
     }
 
     /// The lost box must not have acknowledged for its name after the other one did.
