@@ -7,6 +7,7 @@
 
 mod address;
 mod arbiter;
+mod descriptors;
 mod doors;
 mod life;
 mod name_server;
@@ -27,6 +28,7 @@ use weir_io::{Driver, Listener, Uring, UringOptions, cpu, group, probe, signal};
 
 pub(crate) use self::address::advertised;
 use self::address::store_ip;
+use self::descriptors::Descriptors;
 use self::doors::{Door, Doors};
 use self::life::{Life, Outcome, Word};
 use self::registrar::Ring;
@@ -90,11 +92,14 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     let shards = shard_count(&config, &data)?;
     config.check_ports(shards).map_err(|line| Stop::new(exit::CONFIG, line))?;
     pair::check(&config, shards)?;
-    probe::raise_descriptor_limit();
+    let open_files = Descriptors::divide(probe::raise_descriptor_limit(), shards)?;
+    if let Some(line) = open_files.line() {
+        Voice::new("weir".to_owned(), false).say("open-files", &format_args!("{line}"));
+    }
     let memory = memory_plan(&config, shards)?;
     let store = Store::find(doors::wanted(&config, shards).len() + usize::from(shards));
     let mut doors = Doors::sort(&config, shards, given.named, store)?;
-    let mut plans = plan(&loaded, &data, shards, &memory, &mut doors)?;
+    let mut plans = plan(&loaded, &data, shards, (&memory, open_files), &mut doors)?;
     let rung = outside::rings(&config, &mut plans);
     let leases = arbiter::leases(&config, shards);
     plans.iter_mut().zip(&leases).for_each(|(plan, lease)| plan.lease = Some(lease.clone()));
@@ -373,7 +378,7 @@ fn plan(
     loaded: &Loaded,
     data: &Path,
     shards: u16,
-    memory: &MemoryPlan,
+    (memory, open_files): (&MemoryPlan, Descriptors),
     doors: &mut Doors,
 ) -> Result<Vec<Plan>, Stop> {
     let config = &loaded.config;
@@ -406,12 +411,14 @@ fn plan(
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
+            options.planned_bytes = (memory.directories as usize, memory.checkpoint as usize);
             let name = config.shard_name(&host, index);
             options.replica = {
                 let known = (address.as_str(), primary);
                 pair::options(config, &name, (index, shards), known)?
             };
             let bounds = Bounds {
+                connections: open_files.connections,
                 assembly_bytes: memory.assembly as usize,
                 reply_bytes: memory.replies as usize,
             };
@@ -449,6 +456,7 @@ fn shard_options(
         dir: shard_dir(data, index),
         tuning: tuning(config, log.shards),
         index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
+        planned_bytes: (usize::MAX, usize::MAX),
         replica: None,
         quiet: false,
         log,

@@ -39,6 +39,7 @@ fn options(sync_flush: bool) -> ShardOptions {
         },
         broker: BrokerOptions { sync_flush, young_bytes: 1 << 30, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
+        planned_bytes: (usize::MAX, usize::MAX),
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         replica: None,
         quiet: true,
@@ -317,6 +318,25 @@ fn retention_by_size_raises_the_minimum_and_keeps_the_maximum() {
     let bytes: u64 =
         world.files().into_iter().filter(|(n, _)| n.contains("/log/")).map(|(_, len)| len).sum();
     assert!(bytes <= 16 * 1024 * 1024, "{bytes} bytes of files");
+}
+
+#[test]
+fn directories_beyond_their_part_of_memory_are_told_and_nothing_is_refused() {
+    let told = |planned: usize| {
+        let world = world(23);
+        let own = ShardOptions { planned_bytes: (planned, usize::MAX), ..options(true) };
+        let mut one = Box1::open(&world, own).unwrap();
+        one.create("t");
+        for n in 0..300 {
+            assert!(matches!(one.send("t", 0, &body(n)), Answer::Sent { .. }));
+        }
+        one.shard.close(&mut one.driver).unwrap();
+        one.shard.voice.last("memory-over-plan").map(str::to_owned)
+    };
+    // 300 messages are three chunks of 40 bytes.
+    let said = told(80).unwrap();
+    assert!(said.contains("120 bytes (planned 80)") && said.contains("memoryMax"), "{said}");
+    assert_eq!(told(120), None);
 }
 
 #[test]

@@ -69,6 +69,8 @@ enum Command {
     Recover(scenario::RecoverArgs),
     /// A primary with its standby, over a cable with a delay: what a pair costs.
     Pair(scenario::PairArgs),
+    /// Each knob of the tuning catalogue, with the wanted value and a worse one: what it does.
+    Knobs(scenario::KnobsArgs),
     /// Make a page again from JSON files, or one page of several.
     Report(page::ReportArgs),
     /// weir's start: after a clean stop, and after a kill with a long tail.
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         Command::Overload(args) => scenario::overload(&args),
         Command::Recover(args) => scenario::recover(&args),
         Command::Pair(args) => scenario::pair(&args),
+        Command::Knobs(args) => scenario::knobs(&args),
         Command::Report(args) => page::report(&args),
         Command::Start(args) => start::start(&args),
         Command::RecordCost(args) => record_cost::record_cost(&args),

@@ -19,6 +19,21 @@ pub fn wall_ms() -> i64 {
     (read(libc::CLOCK_REALTIME) / 1_000_000) as i64
 }
 
+/// Milliseconds that local time is ahead of UTC at this wall clock; 0 when the machine has no time
+/// zone. What TZ and /etc/localtime say is read once, at the first call.
+pub fn utc_offset_ms(wall_ms: i64) -> i64 {
+    let seconds: libc::time_t = wall_ms.div_euclid(1000);
+    let mut parts = std::mem::MaybeUninit::uninit();
+    // SAFETY: both pointers are valid for the call; the answer is null or the second one, filled.
+    let filled = unsafe { libc::localtime_r(&raw const seconds, parts.as_mut_ptr()) };
+    if filled.is_null() {
+        return 0;
+    }
+    // SAFETY: filled by the call above.
+    let parts: libc::tm = unsafe { parts.assume_init() };
+    parts.tm_gmtoff * 1000
+}
+
 /// A number of the machine's present boot, drawn by the kernel; 0 when it tells none.
 pub fn boot() -> u64 {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -47,5 +62,16 @@ mod tests {
         assert!(passed >= 2_000_000, "{passed} ns after a sleep of 2 ms");
         assert!(wall_ms() > 1_577_836_800_000);
         assert!(boot_ns() >= first, "it counts sleep as well");
+    }
+
+    #[test]
+    fn local_time_is_less_than_a_day_from_utc_and_the_same_as_what_date_says() {
+        let date = std::process::Command::new("date").arg("+%z").output().unwrap();
+        let text = String::from_utf8(date.stdout).unwrap();
+        let number: i64 = text.trim().parse().unwrap();
+        let minutes = number / 100 * 60 + number % 100;
+        let offset = utc_offset_ms(wall_ms());
+        assert_eq!(offset, minutes * 60_000);
+        assert!(offset.abs() < 86_400_000);
     }
 }

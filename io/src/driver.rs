@@ -450,6 +450,11 @@ impl Driver {
         forward!(self, d => d.wall_ms())
     }
 
+    /// Milliseconds that local time is ahead of UTC now.
+    pub fn utc_offset_ms(&self) -> i64 {
+        forward!(self, d => d.utc_offset_ms())
+    }
+
     /// A number of the machine's present boot: another one means that all memory was lost since.
     /// 0 where the machine does not tell.
     pub fn boot(&self) -> u64 {

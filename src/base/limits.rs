@@ -90,8 +90,14 @@ pub const REGISTRATION_STACK: usize = 512 * 1024;
 /// At the end of the process: how long unregistering may take.
 pub const UNREGISTER_MS: u64 = 3_000;
 
-/// Connections of one shard.
+/// Connections of one shard, when the limit on open files has room for them.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
+/// Descriptors of the process beside its shards': control, name servers, the other half.
+pub const DESCRIPTORS_OF_PROCESS: u64 = 64;
+/// Descriptors of a shard beside its connections: the ring's 1024 files, listeners, staging.
+pub const DESCRIPTORS_OF_SHARD: u64 = 1024 + 32;
+/// Below this many descriptors a shard the start is refused.
+pub const DESCRIPTORS_OF_SHARD_MIN: u64 = 128;
 /// Bytes one connection may have received and not yet handled (one frame, whatever its size).
 pub const RECEIVE_ASSEMBLY_MAX: usize = FRAME_MAX + 4;
 /// Bytes all connections of a shard together may hold for frames being assembled.
@@ -189,8 +195,18 @@ pub const SHARD_MEMORY: usize = 8 * 1024 * 1024;
 pub const RECEIVE_POOL_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of cold windows of the log kept; as much again may be in flight.
 pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Least memory for topics, groups, offsets, directories of the queues and their checkpoint.
-pub const STATE_MEMORY_MIN: usize = 8 * 1024 * 1024;
+/// Least memory for topics, groups and offsets.
+pub const STATE_MEMORY_MIN: usize = 4 * 1024 * 1024;
+/// Least memory for the directories of the consume queues.
+pub const DIRECTORY_MEMORY_MIN: usize = 2 * 1024 * 1024;
+/// Bytes of a directory for one chunk of a queue.
+pub const DIRECTORY_ENTRY: usize = 40;
+/// Bytes of a record that the directories are planned for; smaller ones need more of them.
+pub const DIRECTORY_RECORD: usize = 1024;
+/// Least memory for a checkpoint that is being written: its image, and the bytes of its file.
+pub const CHECKPOINT_MEMORY_MIN: usize = 2 * 1024 * 1024;
+/// Histograms of a shard: the set it records, the one on its way, sums and the last intervals.
+pub const HISTOGRAM_MEMORY: usize = 3 * 1024 * 1024;
 
 /// Consumer offsets reach the log after this at most.
 pub const OFFSET_COALESCE_MS: u64 = 200;

@@ -13,6 +13,7 @@ use super::options::{BrokerOptions, FlushClass, PERM_INHERIT, PERM_READ, PERM_WR
 use super::quota::{Quota, Stored};
 use super::record::MetaError;
 use super::topic::{Origin, TopicConfig};
+use super::traffic::Tally;
 use crate::base::map::Map;
 use crate::queue::QueueId;
 
@@ -68,6 +69,8 @@ pub struct Topic {
     pub(super) quota: Option<Box<Quota>>,
     /// Its bytes in the log.
     pub(super) stored: Stored,
+    /// What was sent to it since the start, without and with a sharding key.
+    pub(super) sent: [Tally; 2],
 }
 
 impl Topic {
@@ -178,8 +181,8 @@ impl Catalog {
         let name = config.name.clone();
         let sendable = !is_send_forbidden(&name);
         let quota = Quota::of(&config.attributes);
-        let (queues, stored) = (Vec::new(), Stored::default());
-        let topic = Some(Topic { config, created, class, sendable, queues, quota, stored });
+        let (queues, stored, sent) = (Vec::new(), Stored::default(), <[Tally; 2]>::default());
+        let topic = Some(Topic { config, created, class, sendable, queues, quota, stored, sent });
         let index = match self.unused.pop() {
             Some(index) => {
                 self.topics[index as usize] = topic;

@@ -34,6 +34,7 @@ mod snapshot;
 mod state;
 mod stored;
 mod topic;
+mod traffic;
 mod uniq;
 
 #[cfg(test)]
@@ -72,3 +73,4 @@ pub use reject::{Reject, code};
 pub use snapshot::SnapshotCursor;
 pub use state::Broker;
 pub use topic::{Origin, TopicConfig};
+pub use traffic::{Reader, ReaderId, Tally, TopicTraffic};

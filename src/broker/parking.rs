@@ -14,6 +14,7 @@ use std::collections::BinaryHeap;
 use super::catalog::TopicIdx;
 use super::membership::ConnId;
 use super::options::FlushClass;
+use super::traffic::ReaderId;
 use crate::base::limits::PARKED_PULLS_MAX;
 use crate::base::map::Map;
 use crate::queue::QueueId;
@@ -59,6 +60,8 @@ pub struct PullTarget {
     pub max_messages: u32,
     /// Bytes at most, the first message aside.
     pub max_bytes: u32,
+    /// Who reads, for the counters.
+    pub reader: ReaderId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,8 @@ pub(super) struct Asked<'a> {
     pub(super) flush: bool,
     /// TRAN_MSG is `true`.
     pub(super) transaction: bool,
+    /// __SHARDINGKEY is set.
+    pub(super) ordered: bool,
     /// INNER_NUM or INNER_BASE is set.
     pub(super) inner_batch: bool,
     /// The text holds a pair that is not stored.
@@ -41,6 +43,7 @@ pub(super) fn ask(text: Text<'_>, strip_delay: bool) -> Asked<'_> {
             b"WEIR_FLUSH" => asked.flush = value.eq_str("sync") || value.eq_str("SYNC"),
             b"TRAN_MSG" => asked.transaction = value.parse_bool(),
             b"INNER_NUM" | b"INNER_BASE" => asked.inner_batch = true,
+            b"__SHARDINGKEY" => asked.ordered = true,
             b"DELAY" => {
                 asked.delay = Some(value);
                 asked.rewrite |= strip_delay;

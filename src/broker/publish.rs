@@ -99,6 +99,8 @@ pub struct Admission {
     pub class: FlushClass,
     /// Tag hash; unused for a batch.
     pub tags: i64,
+    /// The sender set a sharding key: RocketMQ's FIFO messages.
+    pub(super) ordered: bool,
     /// The properties are stored as the broker rewrote them.
     pub(super) rewritten: bool,
     /// Number of the UNIQ_KEY to be generated; `None`: the sender set one.
@@ -180,6 +182,7 @@ impl Broker {
         if let Some(topic) = self.catalog.at_mut(admission.topic) {
             let len = u64::from(admission.len);
             topic.stored.add(position, len);
+            topic.count_sent(admission);
             if let Some(quota) = &mut topic.quota {
                 quota.take(u64::from(admission.count), len);
             }
@@ -457,6 +460,7 @@ impl Broker {
             ack,
             class: place.class,
             tags: asked.tags.map_or(0, tags_code_of),
+            ordered: asked.ordered,
             rewritten: asked.rewrite,
             uniq,
             key: asked.uniq_key.map_or(ShortKey::NONE, |key| ShortKey::new(key.raw())),

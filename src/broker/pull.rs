@@ -13,6 +13,7 @@ use super::options::{PERM_READ, Watermarks};
 use super::parking::{Hold, ParkId, ParkingFull, PullTarget, ReplyTo};
 use super::record::Meta;
 use super::reject::{Reject, code};
+use super::traffic::ReaderId;
 use crate::base::limits::{PARK_MAX_MS, PULL_BYTES_MAX, PULL_MESSAGES_MAX};
 use crate::queue::ChunkRef;
 
@@ -65,6 +66,8 @@ pub struct PullPlan {
     pub extents: Vec<(u64, u32)>,
     /// Sum of the sizes.
     pub bytes: usize,
+    /// Who reads, for the counters.
+    pub reader: ReaderId,
 }
 
 impl PullPlan {
@@ -133,6 +136,9 @@ impl Broker {
             Ok(Checked::Create(metas)) => PullStep::Create(metas),
             Ok(Checked::Target { target, all }) => {
                 self.commit_on_pull(request);
+                let reader = self.readers.number(request.group, request.topic);
+                let target = PullTarget { reader, ..target };
+                plan.reader = reader;
                 let filter = TagFilter { all, codes: &codes };
                 self.scan(&target, filter, marks, plan)
                     .unwrap_or_else(|reply| self.hold_or_reply(now_ms, request, target, reply))
@@ -181,6 +187,7 @@ impl Broker {
         let (reply_to, target, all, codes) = self.parking.woken(id)?;
         let same_life =
             self.catalog.at(target.topic).is_some_and(|topic| topic.created == target.created);
+        plan.reader = target.reader;
         let step = if same_life {
             let filter = TagFilter { all, codes: &codes };
             self.scan(&target, filter, marks, plan).unwrap_or_else(PullStep::Reply)
@@ -277,6 +284,7 @@ impl Broker {
                 .max_bytes
                 .map_or(PULL_BYTES_MAX as u32, |max| clamp(max, PULL_BYTES_MAX))
                 .max(PULL_BYTES_MIN),
+            reader: ReaderId::OTHER,
         };
         Ok(Checked::Target { target, all })
     }

@@ -9,6 +9,7 @@ use super::offsets::Offsets;
 use super::options::BrokerOptions;
 use super::parking::Parking;
 use super::reject::{Reject, code};
+use super::traffic::Readers;
 use weir_wire::message::properties::{name, put};
 
 use crate::base::limits::{QUEUES_MAX, TOPIC_QUEUES_MAX};
@@ -29,6 +30,8 @@ pub struct Broker {
     pub membership: Membership,
     /// Held pulls.
     pub parking: Parking,
+    /// What groups have read since the start.
+    pub(super) readers: Readers,
     /// Pairs added to every message's properties.
     pub(super) fixed_properties: Vec<u8>,
     /// Properties of the message last admitted, when they could not be stored as sent.
@@ -55,6 +58,7 @@ impl Broker {
             offsets: Offsets::default(),
             membership: Membership::default(),
             parking: Parking::default(),
+            readers: Readers::default(),
             fixed_properties: Vec::new(),
             rewritten: Vec::new(),
             scratch_codes: Vec::new(),

@@ -110,15 +110,9 @@ pub enum Tune {
 /// Which box, for which broker: as for `weir serve`.
 #[derive(Args, Clone, Debug)]
 pub struct TuneBox {
-    /// TOML file with configuration keys
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Data directory: its disk is the one that is looked at [default: ./weir-data]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// One configuration key; wins over the file; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
+    /// The broker; the disk of its data directory is the one that is looked at.
+    #[command(flatten)]
+    pub broker: Configured,
     /// Folder that holds proc, sys, etc and var: the machine, or a copied tree
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
@@ -174,9 +168,9 @@ pub enum Inspect {
     Constants,
 }
 
-/// `weir serve`.
+/// Where the configuration of a broker comes from.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Serve {
+pub struct Configured {
     /// TOML file with configuration keys
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -186,6 +180,14 @@ pub struct Serve {
     /// One configuration key; wins over the file; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+}
+
+/// `weir serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Serve {
+    /// The broker.
+    #[command(flatten)]
+    pub broker: Configured,
     /// Once it serves, send a message to topic `hello` and print it as it comes back
     #[arg(long)]
     pub hello: bool,
@@ -195,7 +197,7 @@ pub struct Serve {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check a configuration and print every value with where it came from
-    Check(Serve),
+    Check(Configured),
     /// Print what a running broker goes by: every key, or one
     Get(ConfigGet),
     /// Change a key of a running broker, and keep the change over restarts

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use serde_json::{Value, json};
 use weir_io::group;
 
-use super::args::{self, ConfigCommand, ConfigGet, Serve};
+use super::args::{self, ConfigCommand, ConfigGet, Configured};
 use super::control::Control;
 use super::output::Output;
 use crate::config::{Config, Loaded, Overrides, Refusal, Sources, load};
@@ -16,7 +16,7 @@ use crate::exit::{self, Stop};
 
 /// Loads what the options of `serve` say, and what `weir config set` left in the data directory.
 /// Every fault is a line of the [`Stop`].
-pub(super) fn read(args: &Serve) -> Result<(Loaded, Sources), Stop> {
+pub(super) fn read(args: &Configured) -> Result<(Loaded, Sources), Stop> {
     let file = match &args.config {
         None => None,
         Some(path) => {
@@ -106,7 +106,7 @@ fn show(setting: &Value, out: &mut Output) -> Result<(), Stop> {
 }
 
 /// `weir config check`: every value and where it came from, and what a value cannot do.
-fn check(args: &Serve, out: &mut Output) -> Result<(), Stop> {
+fn check(args: &Configured, out: &mut Output) -> Result<(), Stop> {
     let (loaded, _) = read(args)?;
     for notice in loaded.notices() {
         out.notice(&notice);

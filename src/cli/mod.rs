@@ -28,4 +28,4 @@ mod tune;
 
 pub use manual::manual;
 pub use run::main;
-pub use tune::tuning_page;
+pub use tune::{Side, Trial, Trials, tuning_page};

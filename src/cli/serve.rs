@@ -20,7 +20,7 @@ const AGAIN: [u8; 4] = [exit::DATA_UNUSABLE, exit::DISK_FULL, exit::DISK_FAILED,
 
 /// Runs until the node stops.
 pub(super) fn run(args: &Serve, out: &mut Output) -> Result<(), Stop> {
-    let read = config::read(args);
+    let read = config::read(&args.broker);
     let (loaded, sources) = read.inspect_err(|stop| service::status(&stop.line))?;
     for notice in loaded.notices() {
         out.notice(&notice);

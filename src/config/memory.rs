@@ -7,9 +7,10 @@
 
 use super::table::Config;
 use crate::base::limits::{
-    BLOCK_MAX, INDEX_ARENA_DEFAULT, INDEX_ARENA_MIN, MEMORY_PER_SHARD_DEFAULT, PROCESS_MEMORY,
-    PULL_BYTES_MAX, RECEIVE_POOL_BYTES, SEND_BACKLOG_PAUSE, SHARD_MEMORY, STATE_MEMORY_MIN,
-    WINDOW_BYTES_MAX,
+    BLOCK_MAX, CHECKPOINT_MEMORY_MIN, DIRECTORY_ENTRY, DIRECTORY_MEMORY_MIN, DIRECTORY_RECORD,
+    HISTOGRAM_MEMORY, INDEX_ARENA_DEFAULT, INDEX_ARENA_MIN, INDEX_CHUNK_ENTRIES,
+    MEMORY_PER_SHARD_DEFAULT, PROCESS_MEMORY, PULL_BYTES_MAX, RECEIVE_POOL_BYTES,
+    SEND_BACKLOG_PAUSE, SHARD_MEMORY, STATE_MEMORY_MIN, WINDOW_BYTES_MAX,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -37,14 +38,20 @@ pub struct MemoryPlan {
     pub assembly: u64,
     /// Replies that wait for their readers.
     pub replies: u64,
-    /// Topics, groups, offsets, directories of the queues, and the checkpoint being written.
+    /// Histograms of the stages.
+    pub histograms: u64,
+    /// Topics, groups and offsets.
     pub state: u64,
+    /// Directories of the consume queues: what `retentionSize` can fill, when it is set.
+    pub directories: u64,
+    /// The image of a checkpoint, and its file, while it is written.
+    pub checkpoint: u64,
 }
 
 impl MemoryPlan {
     /// The parts with their names, in the order of the table: name, bytes, whether per shard.
     #[must_use]
-    pub fn rows(&self) -> [(&'static str, u64, bool); 9] {
+    pub fn rows(&self) -> [(&'static str, u64, bool); 12] {
         [
             ("process", self.process, false),
             ("staging", self.staging, true),
@@ -54,7 +61,10 @@ impl MemoryPlan {
             ("consume queues", self.index, true),
             ("frames being assembled", self.assembly, true),
             ("waiting replies", self.replies, true),
-            ("state and checkpoint", self.state, true),
+            ("histograms", self.histograms, true),
+            ("state", self.state, true),
+            ("queue directories", self.directories, true),
+            ("checkpoint", self.checkpoint, true),
         ]
     }
 
@@ -104,12 +114,17 @@ impl Config {
             Some(_) => least.index,
             None => (least.index + share(25)).min(INDEX_ARENA_DEFAULT as u64) / 4096 * 4096,
         };
+        let filled = self.directories_of(shards).unwrap_or(u64::MAX);
+        let directories = (least.directories + share(10)).min(filled.max(least.directories));
         let plan = MemoryPlan {
             max,
             index,
+            directories,
+            // Twice what it holds of the directories, which are most of it.
+            checkpoint: (least.checkpoint + share(14)).min(least.checkpoint + 2 * directories),
             assembly: least.assembly + share(20),
             replies: least.replies + share(25),
-            state: least.state + share(30),
+            state: least.state + share(6),
             ..least
         };
         assert!(plan.sum() <= max, "a plan of {} bytes for {max}", plan.sum());
@@ -131,8 +146,18 @@ impl Config {
             // Two of the largest, since half of it is for small ones.
             assembly: 2 * frame,
             replies: 2 * (self.largest_record() + (SEND_BACKLOG_PAUSE + PULL_BYTES_MAX) as u64),
+            histograms: HISTOGRAM_MEMORY as u64,
             state: STATE_MEMORY_MIN as u64,
+            directories: DIRECTORY_MEMORY_MIN as u64,
+            checkpoint: CHECKPOINT_MEMORY_MIN as u64,
         }
+    }
+
+    /// Bytes of one shard's directories when `retentionSize` is full of records of 1 KiB; `None`:
+    /// the disk is its only limit.
+    fn directories_of(&self, shards: u16) -> Option<u64> {
+        let chunk = (INDEX_CHUNK_ENTRIES * DIRECTORY_RECORD) as u64;
+        Some(self.retention_per_shard(shards)? / chunk * DIRECTORY_ENTRY as u64)
     }
 
     fn too_small(&self, max: u64, asked: u64, least: &MemoryPlan) -> String {
@@ -172,7 +197,7 @@ mod tests {
     #[test]
     fn the_parts_are_never_more_than_the_whole_and_grow_with_it() {
         let mut before = None;
-        for mib in [110, 128, 192, 256, 1024, 16 * 1024] {
+        for mib in [114, 128, 192, 256, 1024, 16 * 1024] {
             let plan = plan(&with_max(mib), 1, None).unwrap();
             assert!(plan.sum() <= mib * MIB, "{plan:?}");
             if let Some(MemoryPlan { replies, assembly, index, .. }) = before {
@@ -218,9 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn directories_have_what_the_retention_can_fill_and_a_checkpoint_holds_them_twice() {
+        let kept = |gib: u64| {
+            let own = Config { retention_size_bytes: gib << 30, ..with_max(2048) };
+            plan(&own, 1, None).unwrap()
+        };
+        // 100 GiB of 1 KiB are 105 million messages, 825,000 chunks.
+        let hundred = kept(100);
+        assert_eq!(hundred.directories, (100 << 30) / (127 * 1024) * 40);
+        assert!(hundred.checkpoint >= 2 * hundred.directories, "{hundred:?}");
+        assert_eq!(kept(1).directories, DIRECTORY_MEMORY_MIN as u64, "never less than the least");
+        let unbounded = kept(0);
+        assert!(unbounded.directories > hundred.directories, "a share, when the disk is the limit");
+        let names: Vec<&str> = hundred.rows().iter().map(|row| row.0).collect();
+        for name in ["histograms", "queue directories", "checkpoint", "state"] {
+            assert!(names.contains(&name) && hundred.line().contains(name), "{name}");
+        }
+    }
+
+    #[test]
     fn smaller_messages_need_less() {
-        let small = Config { max_message_size_bytes: 64 * 1024, ..with_max(76) };
+        let small = Config { max_message_size_bytes: 64 * 1024, ..with_max(80) };
         assert!(plan(&small, 1, None).is_ok(), "{:?}", plan(&small, 1, None));
-        assert!(plan(&with_max(76), 1, None).is_err());
+        assert!(plan(&with_max(80), 1, None).is_err());
     }
 }

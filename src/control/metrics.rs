@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use super::ask::NoAnswer;
 use super::collect::{Collector, Row};
 use super::exposition::{self, Buckets, Family, Labels, Sample};
+use super::traffic;
 use crate::measure::{STAGES, Stage, Unit};
 use crate::server::{Backlog, Figures, PairReport, Question};
 
@@ -29,7 +30,9 @@ type Answer = ([(axum::http::HeaderName, &'static str); 1], String);
 
 /// The small set.
 pub(super) async fn small(Extension(collector): Extension<Collector>) -> Answer {
-    let families = collector.collect(boards_and_pairs).await;
+    let families = collector
+        .collect(|rows| traffic::totals(rows).into_iter().chain(boards_and_pairs(rows)).collect())
+        .await;
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::text(families))
 }
 
@@ -38,7 +41,8 @@ pub(super) async fn full(Extension(collector): Extension<Collector>) -> Answer {
     let backlogs = collector.shards().ask_all(Question::Backlog).await;
     let families = collector
         .collect(|rows| {
-            let mut families = boards_and_pairs(rows);
+            let mut families = traffic::labelled(rows, &backlogs);
+            families.extend(boards_and_pairs(rows));
             families.extend(details(rows));
             families.extend(topics(rows, &backlogs));
             families
@@ -48,7 +52,7 @@ pub(super) async fn full(Extension(collector): Extension<Collector>) -> Answer {
 }
 
 /// RocketMQ's labels on everything a broker tells.
-fn node(figures: &Figures) -> Labels {
+pub(super) fn node(figures: &Figures) -> Labels {
     vec![
         ("cluster", figures.cluster.clone()),
         ("node_type", "broker".to_owned()),
@@ -64,7 +68,7 @@ fn local(figures: &Figures) -> Labels {
 }
 
 /// One family with a sample per shard that has answered.
-fn family(
+pub(super) fn family(
     rows: &[Row],
     name: &'static str,
     help: &'static str,
@@ -94,10 +98,6 @@ fn boards(rows: &[Row]) -> Vec<Family> {
             help: "1: the shard answered this scrape",
             samples: rows.iter().enumerate().map(up).collect(),
         },
-        counter("rocketmq_messages_in", "Messages stored", |f| f.counts.messages_in),
-        counter("rocketmq_throughput_in", "Bytes of records stored", |f| f.counts.bytes_in),
-        counter("rocketmq_messages_out", "Messages handed out", |f| f.counts.messages_out),
-        counter("rocketmq_throughput_out", "Bytes handed out", |f| f.counts.bytes_out),
         rpc_latency(rows),
         disk("rocketmq_storage_size", "Bytes of the log's files", |f| f.storage_bytes as f64),
         disk("rocketmq_storage_flush_behind_bytes", "Bytes not yet durable", |f| {
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use crate::control::ask::Shards;
     use crate::measure::{AtRisk, Counts, Stages};
-    use crate::server::Letter;
+    use crate::server::{Letter, Traffic};
     use prometheus_parse::{Scrape, Value};
     use weir_io::mailbox;
 
@@ -323,6 +323,7 @@ mod tests {
                         topics: vec![("orders".into(), 100)],
                         lags: vec![("g".into(), "orders".into(), 42)],
                         hidden: 0,
+                        traffic: Traffic::default(),
                     }),
                     _ => continue,
                 }
@@ -350,7 +351,6 @@ mod tests {
             other => unreachable!("{name}: {other:?}"),
         };
         let near = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-9, "{got} {wanted}");
-        near(number("rocketmq_messages_in_total", "node_id", "box-0"), 100.0);
         near(number("rocketmq_storage_size", "storage_medium", "disk"), 1_073_741_824.0);
         near(number("rocketmq_consumer_lag_messages", "consumer_group", "g"), 42.0);
         near(number("weir_topic_messages_total", "topic", "orders"), 100.0);

@@ -20,6 +20,7 @@ mod routes;
 mod serve;
 mod settings;
 mod thread;
+mod traffic;
 
 pub use ask::{NoAnswer, Shards};
 pub use settings::{Retunes, Settings};

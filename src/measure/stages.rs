@@ -173,6 +173,17 @@ mod tests {
     }
 
     #[test]
+    fn the_sets_of_a_shard_fit_into_what_is_planned_for_them() {
+        // Recorded, on its way, and the collector's three: total, recent, running.
+        const SETS: usize = 5;
+        let stages = Stages::default();
+        let cells: usize = STAGES.iter().map(|stage| stages.of(*stage).distinct_values()).sum();
+        let bytes = SETS * cells * size_of::<u64>();
+        let planned = crate::base::limits::HISTOGRAM_MEMORY;
+        assert!(bytes <= planned && bytes > planned / 2, "{bytes} of {planned}");
+    }
+
+    #[test]
     fn every_stage_has_a_name_of_its_own_and_stands_at_its_place() {
         for (at, stage) in STAGES.iter().enumerate() {
             assert_eq!(*stage as usize, at);

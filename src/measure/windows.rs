@@ -45,7 +45,7 @@ pub struct Windows {
     minute: Histogram<u64>,
     last_minute: Histogram<u64>,
     minute_began: (u64, Counts),
-    today: i64,
+    today: Option<i64>,
     /// Messages in and out when today began.
     pub this_morning: (u64, u64),
     /// The same of yesterday.
@@ -83,7 +83,7 @@ impl Windows {
             minute: empty(),
             last_minute: empty(),
             minute_began: (now_ns, Counts::default()),
-            today: wall_ms.div_euclid(DAY_MS),
+            today: None,
             this_morning: (0, 0),
             yesterday_morning: (0, 0),
             boot_ms: wall_ms,
@@ -107,8 +107,9 @@ impl Windows {
     }
 
     /// Called every few tens of milliseconds; does its work once a second. Gives the minute that
-    /// just became whole, if there was traffic in it.
-    pub fn tick(&mut self, now_ns: u64, wall_ms: i64, counts: &Counts) -> Option<Minute> {
+    /// just became whole, if there was traffic in it. `local_ms` is the wall clock in local time:
+    /// a day begins at the operator's midnight, as RocketMQ's does.
+    pub fn tick(&mut self, now_ns: u64, local_ms: i64, counts: &Counts) -> Option<Minute> {
         let due = self.seconds.back().is_none_or(|(then, _)| now_ns - then >= 1000 * MS);
         if !due {
             return None;
@@ -117,9 +118,8 @@ impl Windows {
             self.seconds.pop_front();
         }
         self.seconds.push_back((now_ns, *counts));
-        let day = wall_ms.div_euclid(DAY_MS);
-        if day != self.today {
-            self.today = day;
+        let day = local_ms.div_euclid(DAY_MS);
+        if self.today.replace(day).is_some_and(|today| today != day) {
             self.yesterday_morning = self.this_morning;
             self.this_morning = (counts.messages_in, counts.messages_out);
         }

@@ -12,6 +12,10 @@ use super::arena::{Arena, CellState, Size};
 use super::entry::{Entry, entry_bytes};
 use super::queues::{Chunk, NONE, Queue, QueueId, Queues, Tail};
 use super::slots::Slots;
+use crate::base::limits::DIRECTORY_ENTRY;
+
+// What the plan of memory reckons with is what a chunk takes.
+const _: () = assert!(size_of::<Chunk>() == DIRECTORY_ENTRY);
 use crate::base::limits::{INDEX_CHUNK_ENTRIES, INDEX_ENTRY, QUEUES_MAX};
 
 /// One chunk in an image.
@@ -70,6 +74,13 @@ pub struct QueuesImage {
 }
 
 impl QueuesImage {
+    /// Bytes that the directories of these queues hold in memory.
+    #[must_use]
+    pub fn directory_bytes(&self) -> usize {
+        let chunks: usize = self.queues.iter().map(|queue| queue.chunks.len()).sum();
+        chunks * DIRECTORY_ENTRY
+    }
+
     /// About as many bytes as the image has once archived.
     #[must_use]
     pub fn size_hint(&self) -> usize {

@@ -8,23 +8,30 @@
 use super::connection::{ConnId, Connection, Receiving};
 use super::turn::Server;
 use crate::base::limits::{
-    GIVE_BACK_EVERY_NS, IDLE_EVENTS, RECEIVE_ASSEMBLY_TOTAL, SEND_BACKLOG_PAUSE, SEND_BACKLOG_TOTAL,
+    CONNECTIONS_MAX, GIVE_BACK_EVERY_NS, IDLE_EVENTS, RECEIVE_ASSEMBLY_TOTAL, SEND_BACKLOG_PAUSE,
+    SEND_BACKLOG_TOTAL,
 };
 use crate::broker::{Reject, code};
 
-/// What all connections of a shard together may hold, bytes.
+/// What all connections of a shard together may hold, and how many they may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Frames being assembled.
+    /// Connections.
+    pub connections: usize,
+    /// Bytes of frames being assembled.
     pub assembly_bytes: usize,
-    /// Replies not taken, counted as the memory behind them.
+    /// Bytes of replies not taken, counted as the memory behind them.
     pub reply_bytes: usize,
 }
 
 impl Default for Bounds {
     /// Those of `base/limits.rs`.
     fn default() -> Bounds {
-        Bounds { assembly_bytes: RECEIVE_ASSEMBLY_TOTAL, reply_bytes: SEND_BACKLOG_TOTAL }
+        Bounds {
+            connections: CONNECTIONS_MAX,
+            assembly_bytes: RECEIVE_ASSEMBLY_TOTAL,
+            reply_bytes: SEND_BACKLOG_TOTAL,
+        }
     }
 }
 

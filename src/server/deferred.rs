@@ -225,6 +225,9 @@ impl Server {
             _ => (0, 0),
         };
         self.shard.meter.pulled(to.asked_ns, held, records, bytes);
+        if records > 0 {
+            self.shard.broker.count_read(self.plan.reader, records as u64, bytes);
+        }
     }
 
     /// Answers a reply whose promise holds.

@@ -20,10 +20,11 @@ mod receive;
 mod tokens;
 mod turn;
 
+pub use crate::broker::{Reader, Tally, TopicTraffic};
 pub use crate::shard::{Lease, PairReport};
 pub use backlog::Bounds;
 pub use drain::Drained;
 pub use mail::{Letter, MAILBOX, PostOffice};
 pub use naming::{NamingDesk, OwnShard};
-pub use question::{Announced, Backlog, Figures, Health, Question, Reply, Retune};
+pub use question::{Announced, Backlog, Figures, Health, Question, Read, Reply, Retune, Traffic};
 pub use turn::{Ended, Server};

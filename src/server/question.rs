@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::turn::Server;
 use crate::base::limits::{METRIC_NAMES_MAX, METRIC_SERIES_MAX};
-use crate::broker::{BrokerOptions, DataVersion, TopicConfig};
+use crate::broker::{BrokerOptions, DataVersion, Reader, Tally, TopicConfig, TopicTraffic};
 use crate::measure::{AtRisk, Counts, Stages};
 use crate::shard::{PairReport, Tuning};
 
@@ -131,6 +131,36 @@ pub struct Backlog {
     pub lags: Vec<(String, String, u64)>,
     /// Topics and groups that are not told of, because there are too many.
     pub hidden: usize,
+    /// What came in and went out since the start.
+    pub traffic: Traffic,
+}
+
+/// Traffic since the start, by RocketMQ's labels. Those of whom there are too many, and topics that
+/// are gone, are in the totals only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// What was stored, by topic.
+    pub sent: Vec<TopicTraffic>,
+    /// What was handed out, by group and topic.
+    pub read: Vec<Read>,
+    /// Everything that was stored, and everything handed out.
+    pub totals: (Tally, Tally),
+}
+
+impl Traffic {
+    /// The name of those that are in the totals only; no topic and no group can have it.
+    pub const OTHER: &str = "(other)";
+}
+
+/// What one group read of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Who read, and how much.
+    pub reader: Reader,
+    /// The topic is a group's retry topic.
+    pub is_retry: bool,
+    /// RocketMQ itself uses the topic or the group.
+    pub is_system: bool,
 }
 
 /// How a shard is.
@@ -232,7 +262,7 @@ impl Server {
     fn backlog(&self) -> Backlog {
         let broker = &self.shard.broker;
         let (topics, groups) = (broker.catalog.topic_count(), broker.catalog.group_count());
-        let mut backlog = Backlog::default();
+        let mut backlog = Backlog { traffic: self.traffic(), ..Backlog::default() };
         if topics.max(groups) > METRIC_NAMES_MAX {
             return Backlog { hidden: topics + groups, ..backlog };
         }
@@ -263,6 +293,25 @@ impl Server {
         backlog
     }
 
+    fn traffic(&self) -> Traffic {
+        let (broker, counts) = (&self.shard.broker, &self.shard.meter.counts);
+        let read = broker.readers().iter().filter(|reader| reader.read.messages > 0);
+        let read = read.map(|reader| Read {
+            reader: reader.clone(),
+            is_retry: broker.is_retry(&reader.topic),
+            is_system: broker.is_system(&reader.topic, &reader.group),
+        });
+        let few = broker.catalog.topic_count() <= METRIC_NAMES_MAX;
+        Traffic {
+            sent: if few { broker.sent().collect() } else { Vec::new() },
+            read: read.collect(),
+            totals: (
+                Tally { messages: counts.messages_in, bytes: counts.bytes_in },
+                Tally { messages: counts.messages_out, bytes: counts.bytes_out },
+            ),
+        }
+    }
+
     fn health(&self) -> Health {
         let failed = self.shard.fenced().map(|errno| format!("writing the log failed: {errno}"));
         Health {
@@ -271,5 +320,17 @@ impl Server {
             refusing: self.shard.refusing(),
             at_risk: self.shard.at_risk(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Traffic;
+    use crate::broker::{check_group, check_topic};
+
+    #[test]
+    fn the_name_of_the_rest_is_no_name_of_a_topic_or_group() {
+        assert!(check_topic(Traffic::OTHER).is_err());
+        assert!(check_group(Traffic::OTHER).is_err());
     }
 }

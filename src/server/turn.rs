@@ -345,16 +345,23 @@ impl Server {
         let Some(peer) = self.driver.peer(socket) else {
             return self.driver.close(socket);
         };
-        let now_ns = self.now_ns;
-        let added = self
-            .connections
-            .add(CONNECTIONS_MAX, |id| Connection::new(socket, id, peer, role, now_ns));
+        let (now_ns, most) = (self.now_ns, self.bounds.connections);
+        let added =
+            self.connections.add(most, |id| Connection::new(socket, id, peer, role, now_ns));
         match added {
             Some(id) => self.driver.receive(socket, tokens::receive(id)),
             None => {
                 self.driver.close(socket);
-                let reason = format_args!("all {CONNECTIONS_MAX} connections are taken");
-                self.complain(peer, &reason);
+                match most < CONNECTIONS_MAX {
+                    false => self.complain(peer, &format_args!("all {most} connections are taken")),
+                    true => self.complain(
+                        peer,
+                        &format_args!(
+                            "all {most} connections are taken that the limit on open files leaves \
+                             (LimitNOFILE=, ulimit -n)"
+                        ),
+                    ),
+                }
             }
         }
     }

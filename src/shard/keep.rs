@@ -64,6 +64,10 @@ pub(super) struct Keeper {
     /// Begin of the newest complete and durable snapshot of this start; nothing from there on
     /// leaves.
     keep_from: u64,
+    /// What is planned for directories and checkpoints is exceeded, and that was told.
+    over_plan: bool,
+    /// Milliseconds that local time is ahead of UTC: hours and days are the operator's.
+    pub utc_offset_ms: i64,
     trim: Option<u32>,
     last_checkpoint_ns: u64,
     no_checkpoint_before_ns: u64,
@@ -91,6 +95,8 @@ impl Keeper {
             offsets_due_ns: 0,
             snapshot: None,
             snapshot_ends: Vec::new(),
+            over_plan: false,
+            utc_offset_ms: 0,
             keep_from: 0,
             trim: Some(0),
             last_checkpoint_ns: now_ns,
@@ -147,6 +153,7 @@ impl Shard {
         if self.now_ns >= self.keeper.next_disk_ns {
             self.keeper.next_disk_ns = self.now_ns + DISK_EVERY_NS;
             self.watch_disk(driver);
+            self.keeper.utc_offset_ms = driver.utc_offset_ms();
             self.forget_old(driver);
         }
         if self.now_ns >= self.keeper.next_scan_ns {
@@ -226,7 +233,28 @@ impl Shard {
         let log = self.log.image();
         let broker = self.broker.image(log.position);
         self.log.want_durable(log.position);
+        let directories = broker.queues.directory_bytes();
         self.checkpoints.begin(&Checkpoint { log, broker });
+        self.watch_plan(directories);
+    }
+
+    /// Tells once when directories or a checkpoint have grown beyond their parts of `memoryMax`.
+    fn watch_plan(&mut self, directories: usize) {
+        // The image, and the file that is made of it.
+        let checkpoint =
+            2 * usize::try_from(self.checkpoints.image_bytes).unwrap_or(usize::MAX / 2);
+        let planned = self.options.planned_bytes;
+        let over = directories > planned.0 || checkpoint > planned.1;
+        if over && !self.keeper.over_plan {
+            let why = format_args!(
+                "the directories of the queues hold {directories} bytes (planned {}), a \
+                 checkpoint takes {checkpoint} (planned {}): many small messages are kept; raise \
+                 memoryMax, or lower retentionSize",
+                planned.0, planned.1
+            );
+            self.voice.say("memory-over-plan", &why);
+        }
+        self.keeper.over_plan = over;
     }
 
     fn watch_clock(&mut self) {
@@ -274,7 +302,7 @@ impl Shard {
     }
 
     fn forget_old(&mut self, driver: &mut Driver) {
-        let hour = (self.wall_ms / 3_600_000).rem_euclid(24) as u32;
+        let hour = ((self.wall_ms + self.keeper.utc_offset_ms) / 3_600_000).rem_euclid(24) as u32;
         let tuning = &self.options.tuning;
         let pressed = tuning.disk.pressed(&self.keeper.disk);
         let rule = Retention {

@@ -121,7 +121,8 @@ impl Shard {
         let counts = &mut self.meter.counts;
         (counts.log_bytes, counts.prepared_bytes) = self.log.written_bytes();
         counts.index_bytes = self.index_writer.bytes;
-        let minute = self.meter.windows.tick(self.now_ns, self.wall_ms, &self.meter.counts);
+        let local_ms = self.wall_ms + self.keeper.utc_offset_ms;
+        let minute = self.meter.windows.tick(self.now_ns, local_ms, &self.meter.counts);
         if let Some(minute) = minute {
             self.tell_minute(&minute);
         }

@@ -79,6 +79,12 @@ impl Session {
         Server::start(&self.bed, java, &self.root, self.bed.port_base + offset, setup)
     }
 
+    /// Starts a server that is ended before the next call: each gets the same ports, the last ones.
+    pub(crate) fn again(&mut self, setup: Setup) -> io::Result<Server> {
+        self.progress.doing(format!("starting {}", setup.name()));
+        Server::start(&self.bed, None, &self.root, self.bed.port_base + PORTS - 8, setup)
+    }
+
     /// Keeps a run: into the findings, as a JSON line, as a line for a person.
     pub(crate) fn keep(&mut self, point: Point) -> io::Result<()> {
         println!("{}", serde_json::to_string(&point)?);

@@ -30,6 +30,8 @@ const NEAR: Duration = Duration::from_micros(200);
 const FAR: Duration = Duration::from_millis(20);
 /// A pair is in step within this.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A standby that was wiped is rebuilt within this.
+const REBUILD_PATIENCE: Duration = Duration::from_secs(120);
 /// It also says that an asynchronous primary has a pair.
 const SECRET: &str = "haSecret=a-secret-of-the-bench";
 /// SEND_MESSAGE.
@@ -233,32 +235,36 @@ fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Resul
     let read_s = device::reading(&session.root, session.bed.load_core, 256 * 1024, 2.0)?;
     let load = Load::new(&session.bed, &pair.primary.addr, &pair.primary.name)
         .with("rate", (half as u64).max(1))
-        .with("seconds", PATIENCE.as_secs());
+        .with("seconds", REBUILD_PATIENCE.as_secs());
     let running = load.start()?;
-    let row = status(&pair.primary)?;
     pair.standby.start_again()?;
     let began = Instant::now();
-    let until = began + PATIENCE;
+    let until = began + REBUILD_PATIENCE;
+    // The longest way that was seen, and where the log ended then.
+    let (mut most, mut end_then) = (0, 0);
     // In step is what the stream's window allows: the last bytes of a load are always in the air.
-    loop {
+    let bytes = loop {
         let row = status(&pair.primary)?;
-        let near = row["lagBytes"].as_u64().is_some_and(|lag| lag < 8 << 20);
-        if near && row["peer"].is_string() {
-            break;
+        let figure = |key: &str| row[key].as_u64().filter(|_| row["peer"].is_string());
+        if let Some((lag, end)) = figure("lagBytes").zip(figure("end")) {
+            if lag > most {
+                (most, end_then) = (lag, end);
+            } else if lag < 8 << 20 {
+                break (most + end.saturating_sub(end_then)) as f64;
+            }
         }
         if Instant::now() > until {
             drop(running);
-            session.note(format!("the standby was not rebuilt within {PATIENCE:?}: {row}"));
+            session.note(format!("the standby was not rebuilt within {REBUILD_PATIENCE:?}: {row}"));
             return Ok(());
         }
         thread::sleep(Duration::from_millis(20));
-    }
+    };
     let took_s = began.elapsed().as_secs_f64();
-    let bytes = row["end"].as_u64().unwrap_or(0).min(1 << 30) as f64;
     drop(running);
     session.note(format!(
-        "rebuilt from about {:.0} MiB in {took_s:.2} s beside {half:.0} messages a second; the \
-         device reads {:.0} MiB a second",
+        "rebuilt by {:.0} MiB in {took_s:.2} s beside {half:.0} messages a second; the device reads \
+         {:.0} MiB a second",
         bytes / f64::from(1 << 20),
         read_s / f64::from(1 << 20),
     ));

@@ -379,6 +379,11 @@ impl Sim {
         })
     }
 
+    /// Simulated boxes stand in Greenwich.
+    pub(crate) fn utc_offset_ms(&self) -> i64 {
+        self.world.with(|_| 0)
+    }
+
     pub(crate) fn boot(&self) -> u64 {
         self.world.with(|state| state.hosts[state.cores[self.core].host].boot_ns)
     }

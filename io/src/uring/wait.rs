@@ -27,6 +27,11 @@ impl Uring {
         clock::wall_ms()
     }
 
+    /// See [`crate::Driver::utc_offset_ms`].
+    pub fn utc_offset_ms(&self) -> i64 {
+        clock::utc_offset_ms(clock::wall_ms())
+    }
+
     /// See [`crate::Driver::boot`].
     pub fn boot(&self) -> u64 {
         clock::boot()

@@ -383,3 +383,26 @@ fn places_are_bounded_and_every_one_is_found_again() {
     }
     assert!(world.broker.parking.is_empty());
 }
+
+#[test]
+fn traffic_is_counted_by_topic_and_kind_and_by_group_and_topic() {
+    let mut world = World::new();
+    world.topic("orders", 4);
+    world.group("g");
+    world.put("orders", 0, "plain", "TAGS\x01a\x02");
+    let ordered = world.put("orders", 0, "ordered", "__SHARDINGKEY\x01k\x02");
+    let second = world.put("orders", 0, "ordered too", "__SHARDINGKEY\x01k\x02TAGS\x01a\x02");
+    world.sync();
+    let sent: Vec<_> = world.broker.sent().collect();
+    let [orders] = sent.as_slice() else { panic!("{sent:?}") };
+    let messages = orders.kinds.map(|kind| kind.messages);
+    assert_eq!((orders.topic.as_str(), messages, orders.is_system), ("orders", [1, 2], false));
+    assert_eq!(orders.kinds[1].bytes, u64::from(ordered.len + second.len));
+    let (_, plan) = world.pull(&pull("orders"));
+    world.broker.count_read(plan.reader, plan.extents.len() as u64, plan.bytes as u64);
+    let [reader] = world.broker.readers() else { panic!("{:?}", world.broker.readers()) };
+    assert_eq!((reader.topic.as_str(), reader.group.as_str()), ("orders", pull("orders").group));
+    assert_eq!((reader.read.messages, reader.read.bytes), (3, plan.bytes as u64));
+    assert!(world.broker.is_system("SCHEDULE_TOPIC_XXXX", "g"));
+    assert!(world.broker.is_system("orders", "CID_RMQ_SYS_TRANS"));
+}

@@ -8,7 +8,7 @@ use weir_io::probe;
 
 use super::finding::{Finding, Verdict};
 use super::{host, plan, storage};
-use crate::cli::args::{Doctor, Serve};
+use crate::cli::args::Doctor;
 use crate::cli::output::Output;
 use crate::cli::{config, tune};
 use crate::config::Config;
@@ -16,13 +16,7 @@ use crate::exit::{self, Stop};
 
 /// Looks, prints every finding, and ends with [`exit::NOT_READY`] when one of them says so.
 pub(crate) fn run(args: &Doctor, out: &mut Output) -> Result<(), Stop> {
-    let serve = Serve {
-        config: args.look.config.clone(),
-        data: args.look.data.clone(),
-        sets: args.look.sets.clone(),
-        ..Serve::default()
-    };
-    let (loaded, _) = config::read(&serve)?;
+    let (loaded, _) = config::read(&args.look.broker)?;
     let tree = tune::Tree::new(&args.look.root);
     let findings = examine(&tree, &loaded.config, !args.no_device)?;
     for finding in &findings {

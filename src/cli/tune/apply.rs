@@ -7,7 +7,7 @@
 
 use super::catalogue::{Form, Knob};
 use super::judge::{Reading, State};
-use super::saved::{self, Entry, Saved};
+use super::saved::{self, APPLIED, Entry, Saved};
 use super::tree::{Tree, chosen};
 use crate::exit::{self, Stop};
 
@@ -54,7 +54,7 @@ pub(super) fn apply(
         reading.state == State::Differs || huge_pages && reading.state == State::Asked
     };
     let todo: Vec<&Reading<'_>> = readings.iter().filter(wanted).collect();
-    let mut saved = Saved::load(tree, boot)?.unwrap_or_else(|| Saved::new(boot));
+    let mut saved = Saved::load(tree, boot, APPLIED)?.unwrap_or_else(|| Saved::new(boot, APPLIED));
     for reading in &todo {
         remember(tree, &mut saved, reading);
     }
@@ -77,6 +77,15 @@ fn remember(tree: &Tree, saved: &mut Saved, reading: &Reading<'_>) {
     if saved.knows(&reading.path) {
         return;
     }
+    for entry in old_values(tree, reading) {
+        if !saved.knows(&entry.path) {
+            saved.entries.push(entry);
+        }
+    }
+}
+
+/// What undo has to write for a file, and for those that lose their values with it.
+pub(super) fn old_values(tree: &Tree, reading: &Reading<'_>) -> Vec<Entry> {
     let Knob { name, undo_by, persists, .. } = reading.knob;
     let entry = |path: &str, restore: &str, value: &str| Entry {
         knob: name.clone(),
@@ -85,17 +94,13 @@ fn remember(tree: &Tree, saved: &mut Saved, reading: &Reading<'_>) {
         value: value.to_owned(),
         persists: *persists,
     };
-    match undo_by {
-        Some(other) if reading.now == "0" => {
-            saved.entries.push(entry(&reading.path, other, chosen(&tree.text(other))));
-        }
-        _ => saved.entries.push(entry(&reading.path, &reading.path, &reading.now)),
-    }
-    for path in reading.saves.iter().flat_map(|pattern| tree.matching(pattern)) {
-        if !saved.knows(&path) {
-            saved.entries.push(entry(&path, &path, chosen(&tree.text(&path))));
-        }
-    }
+    let own = match undo_by {
+        Some(other) if reading.now == "0" => entry(&reading.path, other, chosen(&tree.text(other))),
+        _ => entry(&reading.path, &reading.path, &reading.now),
+    };
+    let lost = reading.saves.iter().flat_map(|pattern| tree.matching(pattern));
+    let lost = lost.map(|path| entry(&path, &path, chosen(&tree.text(&path))));
+    std::iter::once(own).chain(lost).collect()
 }
 
 fn change(tree: &Tree, reading: &Reading<'_>) -> Done {
@@ -125,13 +130,18 @@ fn read_back(tree: &Tree, path: &str, written: &str) -> Outcome {
 /// Puts everything back. The error is that nothing was applied, or that the saved values cannot be
 /// read; what could not be put back stays saved.
 pub(super) fn undo(tree: &Tree, boot: &str) -> Result<Vec<Done>, Stop> {
-    let Some(mut saved) = Saved::load(tree, boot)? else {
+    let Some(mut saved) = Saved::load(tree, boot, APPLIED)? else {
         let line = format!(
             "there is nothing to undo: `weir tune apply` has changed nothing here (no {})",
-            saved::path(tree).display()
+            saved::path(tree, APPLIED).display()
         );
         return Err(Stop::new(exit::FAILED, line));
     };
+    put_all_back(tree, &mut saved)
+}
+
+/// Puts every saved value back, in the order in which they were saved; what is back is forgotten.
+pub(super) fn put_all_back(tree: &Tree, saved: &mut Saved) -> Result<Vec<Done>, Stop> {
     let done: Vec<Done> = saved.entries.iter().map(|entry| put_back(tree, entry)).collect();
     let mut failed = done.iter().map(Done::failed);
     saved.entries.retain(|_| failed.next().unwrap_or(false));

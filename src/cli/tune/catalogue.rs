@@ -74,6 +74,16 @@ pub(super) enum Change {
     Report,
 }
 
+/// What a box must have for a knob to be tried.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Needs {
+    /// Memory on a disk.
+    Swap,
+    /// A second memory node.
+    Nodes,
+}
+
 /// One setting. The head of the file says what each field means.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -98,6 +108,10 @@ pub(crate) struct Knob {
     pub(super) persists: bool,
     pub(super) why: String,
     pub(super) replaces: String,
+    pub(super) worse: Option<String>,
+    #[serde(default)]
+    pub(super) loads: Vec<String>,
+    pub(super) needs: Option<Needs>,
     pub(super) measured: String,
     pub(super) effect: String,
 }

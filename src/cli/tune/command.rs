@@ -13,7 +13,7 @@ use super::facts::Facts;
 use super::judge::{Reading, State, judge};
 use super::script::script;
 use super::tree::Tree;
-use crate::cli::args::{Serve, Tune, TuneBox};
+use crate::cli::args::{Tune, TuneBox};
 use crate::cli::config;
 use crate::cli::output::Output;
 use crate::exit::{self, Stop};
@@ -48,13 +48,7 @@ pub(crate) fn run(command: &Tune, out: &mut Output) -> Result<(), Stop> {
 /// The box and what the wants depend on.
 fn look(args: &TuneBox) -> Result<(Tree, Facts), Stop> {
     let tree = Tree::new(&args.root);
-    let serve = Serve {
-        config: args.config.clone(),
-        data: args.data.clone(),
-        sets: args.sets.clone(),
-        ..Serve::default()
-    };
-    let (loaded, _) = config::read(&serve)?;
+    let (loaded, _) = config::read(&args.broker)?;
     Ok((tree.clone(), facts(&tree, &loaded.config)))
 }
 
@@ -75,7 +69,7 @@ pub(crate) fn facts(tree: &Tree, config: &crate::config::Config) -> Facts {
 }
 
 /// The user this process acts for.
-fn owner() -> u32 {
+pub(super) fn owner() -> u32 {
     std::fs::metadata("/proc/self").map_or(u32::MAX, |own| own.uid())
 }
 

@@ -14,11 +14,13 @@ mod page;
 mod saved;
 mod script;
 mod tree;
+mod trial;
 
 #[cfg(test)]
 mod tests;
 
 pub use page::tuning_page;
+pub use trial::{Side, Trial, Trials};
 
 pub(super) use catalogue::catalogue;
 pub(super) use command::{facts, run};

@@ -28,8 +28,9 @@ directory, the shard cores are those that the broker would use. A knob that a bo
 a boot puts the kernel's settings back by itself, so `tuning/weir-tune.service` applies them again
 at each. `drop_caches`, which `os.sh` writes, is not here: it cannot be undone and helps nobody.
 
-The last column is what a measurement on a box of ours has shown. It says \"none seen\" where none
-has been made yet; how it was or would be measured stands before it.
+The last column is what a measurement on a box of ours has shown; how it was taken stands before
+it. \"none seen\": the knob was tried, and what it did was less than the box's own noise. \"not
+tried\" says why. `weir-bench knobs` tries them on yours (root; it puts every value back).
 ";
 
 /// The whole of `docs/tuning.md`. Empty when the built-in catalogue cannot be read, which a test

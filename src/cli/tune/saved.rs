@@ -1,4 +1,5 @@
-//! What was there before `weir tune apply`, on disk before anything is changed.
+//! What was there before `weir tune apply` (or a trial of the knobs), on disk before anything is
+//! changed.
 //!
 //! The first value counts: a second apply adds what is new and never overwrites. A boot puts the
 //! kernel's settings back by itself, so that values of an earlier boot are dropped, except those
@@ -14,7 +15,11 @@ use super::tree::Tree;
 use crate::exit::{self, Stop};
 
 const FOLDER: &str = "var/lib/weir-tune";
-const FILE: &str = "saved.json";
+/// What `weir tune apply` changed.
+pub(super) const APPLIED: &str = "saved.json";
+/// What a trial of the knobs changed: another file, because a trial puts back what it found, and
+/// undo what was there before the box was tuned.
+pub(super) const TRIED: &str = "trial.json";
 const VERSION: u32 = 1;
 
 /// One file that was changed.
@@ -39,6 +44,9 @@ pub(super) struct Entry {
 #[serde(deny_unknown_fields)]
 pub(super) struct Saved {
     version: u32,
+    /// [`APPLIED`] or [`TRIED`].
+    #[serde(skip)]
+    file: &'static str,
     /// The boot they were changed in.
     pub(super) boot: String,
     pub(super) entries: Vec<Entry>,
@@ -47,11 +55,11 @@ pub(super) struct Saved {
 impl Saved {
     /// What stands on disk; `None`: nothing was applied. What a boot has put back since is left
     /// out.
-    pub(super) fn load(tree: &Tree, boot: &str) -> Result<Option<Saved>, Stop> {
-        let path = path(tree);
+    pub(super) fn load(tree: &Tree, boot: &str, file: &'static str) -> Result<Option<Saved>, Stop> {
+        let path = path(tree, file);
         let failed = |why: String| {
             let line = format!(
-                "{}: {why}; it holds the values before `weir tune apply`: restore it, or remove it \
+                "{}: {why}; it holds the values before the change: restore it, or remove it \
                  to keep the settings as they are",
                 path.display()
             );
@@ -67,6 +75,7 @@ impl Saved {
         if saved.version != VERSION {
             return Err(failed(format!("version {}, known is {VERSION}", saved.version)));
         }
+        saved.file = file;
         if saved.boot != boot {
             saved.entries.retain(|entry| entry.persists);
             boot.clone_into(&mut saved.boot);
@@ -75,8 +84,8 @@ impl Saved {
     }
 
     /// Nothing yet, in this boot.
-    pub(super) fn new(boot: &str) -> Saved {
-        Saved { version: VERSION, boot: boot.to_owned(), entries: Vec::new() }
+    pub(super) fn new(boot: &str, file: &'static str) -> Saved {
+        Saved { version: VERSION, file, boot: boot.to_owned(), entries: Vec::new() }
     }
 
     /// Whether a file's old value is known.
@@ -86,9 +95,10 @@ impl Saved {
 
     /// Writes it so that it is there whole after a power cut; with no entry left it is removed.
     pub(super) fn store(&self, tree: &Tree) -> Result<(), Stop> {
-        let kept = if self.entries.is_empty() { remove(tree) } else { self.replace(tree) };
+        let kept =
+            if self.entries.is_empty() { remove(tree, self.file) } else { self.replace(tree) };
         kept.map_err(|error| {
-            let line = format!("{}: {error}; nothing was changed", path(tree).display());
+            let line = format!("{}: {error}; nothing was changed", path(tree, self.file).display());
             Stop::new(exit::FAILED, line)
         })
     }
@@ -96,17 +106,17 @@ impl Saved {
     fn replace(&self, tree: &Tree) -> Result<(), std::io::Error> {
         let folder = tree.at(FOLDER);
         fs::create_dir_all(&folder)?;
-        let fresh = folder.join("saved.json.new");
+        let fresh = folder.join(format!("{}.new", self.file));
         let mut file = fs::File::create(&fresh)?;
         file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&fresh, path(tree))?;
+        fs::rename(&fresh, path(tree, self.file))?;
         fs::File::open(&folder)?.sync_all()
     }
 }
 
-fn remove(tree: &Tree) -> Result<(), std::io::Error> {
-    match fs::remove_file(path(tree)) {
+fn remove(tree: &Tree, file: &str) -> Result<(), std::io::Error> {
+    match fs::remove_file(path(tree, file)) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Err(_) => return Ok(()),
         Ok(()) => {}
@@ -115,6 +125,6 @@ fn remove(tree: &Tree) -> Result<(), std::io::Error> {
 }
 
 /// Where it lies.
-pub(super) fn path(tree: &Tree) -> PathBuf {
-    tree.at(FOLDER).join(FILE)
+pub(super) fn path(tree: &Tree, file: &str) -> PathBuf {
+    tree.at(FOLDER).join(file)
 }

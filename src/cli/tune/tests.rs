@@ -12,9 +12,10 @@ use super::catalogue::{Change, catalogue};
 use super::command::root_only;
 use super::facts::{Facts, cores, list};
 use super::judge::{State, judge};
-use super::saved::{self, Saved};
+use super::saved::{self, APPLIED, Saved, TRIED};
 use super::script::script;
 use super::tree::{Tree, chosen};
+use super::trial::{Side, Trials};
 use crate::exit;
 
 const EIO: i32 = 5;
@@ -154,7 +155,8 @@ impl Drop for Fake {
 /// What a kernel does: words in brackets, bytes against ratios, schedulers that forget, interrupts
 /// that are its own. Every write must be on disk, to be undone, before it is made.
 fn kernel(tree: &Tree, path: &str, text: &str) -> Result<(), Error> {
-    let saved = fs::read_to_string(saved::path(tree)).unwrap_or_default();
+    let kept = |file| fs::read_to_string(saved::path(tree, file)).unwrap_or_default();
+    let saved = kept(APPLIED) + &kept(TRIED);
     assert!(saved.contains(path), "{path} was written before its old value was kept");
     let put = |path: &str, text: &str| fs::write(tree.at(path), format!("{text}\n"));
     let old = tree.text(path);
@@ -193,7 +195,11 @@ fn every_row_of_the_catalogue_is_whole() {
     assert!(knobs.len() >= 25, "{}", knobs.len());
     for knob in &knobs {
         let effect = &knob.effect;
-        assert!(effect == "none seen" || effect.starts_with("seen: "), "{}: {effect}", knob.name);
+        let untried = effect.starts_with("not tried: ");
+        let seen = effect == "none seen" || effect.starts_with("seen: ");
+        assert!(untried || seen, "{}: {effect}", knob.name);
+        assert_eq!(knob.worse.is_some(), !knob.loads.is_empty(), "{}", knob.name);
+        assert!(knob.worse.is_some() || effect != "none seen", "{}: not looked for", knob.name);
         assert!(!knob.why.is_empty() && !knob.measured.is_empty(), "{}", knob.name);
         assert!(!knob.file.starts_with('/'), "{}: paths are below the root", knob.name);
         let told_only = knob.name.ends_with("write_cache") || knob.name.ends_with("fua");
@@ -238,16 +244,17 @@ fn apply_twice_is_apply_once_and_undo_leaves_every_file_as_it_was() {
         _ => false,
     };
     assert!(first.len() > 10 && first.iter().all(all_done), "{first:?}");
-    let (after, kept) = (fake.snapshot(), fs::read_to_string(saved::path(&fake.tree)).unwrap());
+    let (after, kept) =
+        (fake.snapshot(), fs::read_to_string(saved::path(&fake.tree, APPLIED)).unwrap());
     assert!(!kept.contains("irq/24"), "what the kernel kept needs no undo: {kept}");
     let second = fake.apply(false);
     assert!(second.iter().all(|(_, outcome)| *outcome == Outcome::Kept), "{second:?}");
-    assert_eq!(fs::read_to_string(saved::path(&fake.tree)).unwrap(), kept);
+    assert_eq!(fs::read_to_string(saved::path(&fake.tree, APPLIED)).unwrap(), kept);
     assert_eq!(fake.snapshot(), after);
     let back = fake.undo().unwrap();
     assert!(!back.iter().any(|(_, outcome)| matches!(outcome, Outcome::Refused(_))), "{back:?}");
     assert_eq!(fake.snapshot(), before);
-    assert!(!saved::path(&fake.tree).exists());
+    assert!(!saved::path(&fake.tree, APPLIED).exists());
 }
 
 #[test]
@@ -280,7 +287,7 @@ fn a_refused_write_is_told_and_the_others_are_made() {
         done.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).collect();
     assert!(matches!(refused[..], [(path, _)] if path.ends_with("enabled")), "{refused:?}");
     assert_eq!(fake.tree.text("proc/sys/vm/swappiness"), "1");
-    let kept = Saved::load(&fake.tree, "boot-1").unwrap().unwrap();
+    let kept = Saved::load(&fake.tree, "boot-1", APPLIED).unwrap().unwrap();
     assert!(!kept.knows("sys/kernel/mm/transparent_hugepage/enabled"));
     assert!(kept.knows("proc/sys/vm/swappiness"));
 }
@@ -305,14 +312,45 @@ fn a_boot_puts_settings_back_so_that_older_values_are_dropped() {
 fn saved_values_that_cannot_be_read_stop_apply_and_undo() {
     let fake = Fake::whole("damaged");
     fake.apply(false);
-    fs::write(saved::path(&fake.tree), "{ torn").unwrap();
+    fs::write(saved::path(&fake.tree, APPLIED), "{ torn").unwrap();
     let before = fake.snapshot();
     assert!(fake.undo().unwrap_err().line.contains("saved.json"));
     let (knobs, facts) = (catalogue().unwrap(), fake.facts());
     let readings = judge(&knobs, &fake.tree, &facts);
     assert!(apply(&fake.tree, &readings, &facts.boot, true).is_err());
     assert_eq!(fake.snapshot(), before);
-    assert_eq!(fs::read_to_string(saved::path(&fake.tree)).unwrap(), "{ torn");
+    assert_eq!(fs::read_to_string(saved::path(&fake.tree, APPLIED)).unwrap(), "{ torn");
+}
+
+#[test]
+fn a_trial_changes_one_knob_and_leaves_every_file_as_it_was() {
+    let fake = Fake::whole("trial");
+    fake.apply(false);
+    let before = fake.snapshot();
+    let trials = Trials::of(fake.tree.clone(), &fake.facts()).unwrap();
+    let mut tried = Vec::new();
+    for trial in trials.trials.iter().filter(|trial| trial.untried.is_none()) {
+        trials.begin(trial).unwrap();
+        assert!(trials.begin(trial).unwrap_err().contains("trial.json"), "one at a time");
+        let set = |side| trials.set(trial, side);
+        if trial.knob == "queue/scheduler" {
+            assert!(set(Side::Worse).is_ok());
+            assert_eq!(chosen(&fake.tree.text("sys/block/sda/queue/scheduler")), "bfq");
+            assert_ne!(fake.snapshot(), before);
+        }
+        let _ = (set(Side::Wanted), set(Side::Worse));
+        // As after a kill: another process puts it back.
+        Trials::of(fake.tree.clone(), &fake.facts()).unwrap().restore().unwrap();
+        assert_eq!(fake.snapshot(), before, "{}", trial.knob);
+        assert!(!saved::path(&fake.tree, TRIED).exists());
+        tried.push(trial.knob.as_str());
+    }
+    assert!(tried.len() >= 12, "{tried:?}");
+    assert!(trials.trials.iter().all(|trial| trial.untried.as_deref() != Some("")));
+    let why = |name: &str| trials.trials.iter().find(|t| t.knob == name).unwrap().untried.clone();
+    assert_eq!(why("CPU governor").unwrap(), "this box has no such knob");
+    assert_eq!(why("vm.swappiness").unwrap(), "this box has no swap");
+    assert!(trials.restore().unwrap().is_empty(), "nothing is left");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn put(table: &mut Table, key: &str, value: impl ToString) {
     table.insert(key.to_owned(), value.to_string());
 }
 
-/// Totals since the start and since midnight (UTC).
+/// Totals since the start and since midnight, local time. Both begin at the start, as RocketMQ's.
 fn counted(meter: &Meter, table: &mut Table) {
     let (counts, windows) = (&meter.counts, &meter.windows);
     put(table, "bootTimestamp", windows.boot_ms);

@@ -1,10 +1,11 @@
 #!/bin/bash
 # The inside of the machine of `cargo xtask service`: builds a root of its own and becomes systemd.
 # Run in new mount, pid, net, uts, ipc and cgroup namespaces. Arguments: a folder for the root, and
-# one on a real disk that becomes /var/lib.
+# one on a real disk that becomes /var/lib, and which groups systemd is to use (unified, first).
 set -euo pipefail
 work=$1
 lib=$2
+groups=$3
 root=$work/root
 
 mount --make-rprivate /
@@ -51,7 +52,13 @@ mount -o remount,bind,ro proc/sys
 mount --bind proc/sys/net proc/sys/net
 mount -o remount,bind,rw proc/sys/net
 mount -t sysfs -o ro sysfs sys
-mount -t cgroup2 cgroup2 sys/fs/cgroup
+if [ "$groups" = first ]; then
+  mount -t tmpfs -o mode=755 weir-groups sys/fs/cgroup
+  mkdir sys/fs/cgroup/systemd
+  mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd
+else
+  mount -t cgroup2 cgroup2 sys/fs/cgroup
+fi
 # Where memory is counted by the first version, its tree is where weir looks for it.
 if grep -q '^[^ ]* [^ ]* cgroup [^ ]*\bmemory\b' /proc/self/mounts; then
   mkdir sys/fs/cgroup/memory

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::toolbox;
 
-/// Enters the groups given as $1 and $4, then makes the namespaces.
-const ENTER: &str = "for group in \"$1\" \"$4\"; do
+/// Enters the groups given from $5 on, then makes the namespaces.
+const ENTER: &str = "for group in \"${@:5}\"; do
   echo $BASHPID > \"$group/cgroup.procs\" || exit 1
 done
 exec unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child \\
-  bash \"$2\" \"$3\" \"$5\"";
+  bash \"$1\" \"$2\" \"$3\" \"$4\"";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Nanoseconds tick, and pids, files and memory in use move by themselves.
 const MOVING: &[&str] = &[
@@ -39,6 +39,16 @@ const MOVING: &[&str] = &[
     "user.",
 ];
 
+/// Which control groups its systemd uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Groups {
+    /// Version 2, as every systemd of today. Where the memory controller belongs to version 1, a
+    /// limit of a unit on memory does nothing.
+    Unified,
+    /// Version 1, so that systemd itself sets the limit there.
+    First,
+}
+
 /// The running machine.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -46,6 +56,8 @@ pub(super) struct Machine {
     group: PathBuf,
     /// Its group of the first version's memory controller, where that one is bound.
     memory: Option<PathBuf>,
+    /// Its group for a systemd that uses the first version.
+    named: Option<PathBuf>,
     outer: Child,
     /// Process 1 of the machine, as this machine numbers it.
     pub(super) init: u32,
@@ -54,8 +66,8 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Boots it, with `lib` as its /var/lib. The error says what was missing.
-    pub(super) fn boot(lib: &Path) -> Result<Machine, String> {
-        let name = format!("weir-service-{}", std::process::id());
+    pub(super) fn boot(lib: &Path, groups: Groups) -> Result<Machine, String> {
+        let name = format!("weir-service-{}-{groups:?}", std::process::id()).to_lowercase();
         let folder = toolbox::target().join("xtask").join(&name);
         let settings = kernel_settings()?;
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -70,16 +82,25 @@ impl Machine {
         if let Some(memory) = &memory {
             fs::create_dir(memory).map_err(|error| format!("{}: {error}", memory.display()))?;
         }
+        let named = match groups {
+            Groups::Unified => None,
+            Groups::First => Some(named_root()?.join(&name)),
+        };
+        if let Some(named) = &named {
+            fs::create_dir(named).map_err(|error| format!("{}: {error}", named.display()))?;
+        }
         // The groups must be entered before their namespace is made.
         let outer = Command::new("bash")
             .args(["-c", ENTER, "boot"])
-            .args([&group, &script, &folder, memory.as_ref().unwrap_or(&group)])
-            .arg(lib)
+            .args([script.as_path(), &folder, lib])
+            .arg(if groups == Groups::First { "first" } else { "unified" })
+            .arg(&group)
+            .args(memory.iter().chain(&named))
             .stdin(Stdio::null())
             .stderr(said)
             .spawn()
             .map_err(|error| format!("bash: {error}"))?;
-        let mut machine = Machine { folder, group, memory, outer, init: 0, settings };
+        let mut machine = Machine { folder, group, memory, named, outer, init: 0, settings };
         machine.wait_running()?;
         Ok(machine)
     }
@@ -176,6 +197,39 @@ impl Machine {
         Err(format!("the machine has no process {inner}"))
     }
 
+    /// Whether the unit's own limit on memory does nothing, because version 1 has the controller.
+    pub(super) fn leaves_memory_to_first(&self) -> bool {
+        self.memory.is_some() && self.named.is_none()
+    }
+
+    /// The most memory that the service's group ever used, bytes, and how often a process of it was
+    /// killed for that.
+    pub(super) fn memory_peak(&self) -> Result<(u64, u64), String> {
+        let peak = self.of_memory("memory.max_usage_in_bytes", "memory.peak")?;
+        let bytes = peak.parse().map_err(|_| format!("memory.peak is {peak:?}"))?;
+        let text = self.of_memory("memory.oom_control", "memory.events")?;
+        let killed = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
+        Ok((bytes, killed.ok_or_else(|| format!("no oom_kill in {text:?}"))?))
+    }
+
+    /// The limit on memory that systemd set, bytes; `u64::MAX`: none.
+    pub(super) fn memory_in_force(&self) -> Result<u64, String> {
+        let text = self.of_memory("memory.limit_in_bytes", "memory.max")?;
+        Ok(text.parse().unwrap_or(u64::MAX))
+    }
+
+    /// A file of the service's group, as version 1 or version 2 calls it.
+    fn of_memory(&self, first: &str, second: &str) -> Result<String, String> {
+        let group = self.property("ControlGroup")?;
+        self.say(&[
+            "cat",
+            &match self.named {
+                Some(_) => format!("/sys/fs/cgroup/memory{group}/{first}"),
+                None => format!("/sys/fs/cgroup{group}/{second}"),
+            },
+        ])
+    }
+
     /// Limits the memory of the service, or of the whole machine; `u64::MAX` takes that back. Gives
     /// the lines that the unit needs for it.
     pub(super) fn limit_memory(&self, bytes: u64) -> Result<String, String> {
@@ -212,14 +266,10 @@ impl Machine {
         }
         let _ = self.outer.wait();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let left = |machine: &Machine| {
-            machine.group.exists() || machine.memory.as_ref().is_some_and(|group| group.exists())
-        };
-        while left(self) && Instant::now() < deadline {
-            remove_groups(&self.group);
-            if let Some(memory) = &self.memory {
-                remove_groups(memory);
-            }
+        let groups: Vec<PathBuf> =
+            [&self.group].into_iter().chain(&self.memory).chain(&self.named).cloned().collect();
+        while groups.iter().any(|group| group.exists()) && Instant::now() < deadline {
+            groups.iter().for_each(|group| remove_groups(group));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -253,6 +303,19 @@ fn first_memory() -> Option<PathBuf> {
         let [_, place, "cgroup", options, ..] = words[..] else { return None };
         options.split(',').any(|name| name == "memory").then(|| PathBuf::from(place))
     })
+}
+
+/// Where the first version's tree without a controller is mounted, which systemd used.
+fn named_root() -> Result<PathBuf, String> {
+    let place = PathBuf::from("/sys/fs/cgroup/systemd");
+    match place.join("cgroup.procs").exists() {
+        true => Ok(place),
+        false => Err(format!(
+            "{}: the memory controller is of version 1, and there is no tree of systemd's beside \
+             it (mount -t cgroup -o none,name=systemd)",
+            place.display()
+        )),
+    }
 }
 
 fn remove_groups(group: &Path) {

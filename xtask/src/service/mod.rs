@@ -7,6 +7,7 @@
 //! that a producer was without an acknowledgement.
 
 mod check;
+mod limits;
 mod load;
 mod machine;
 mod proofs;

@@ -8,7 +8,7 @@ use super::rig::{Rig, thread};
 type Said = Result<String, String>;
 
 /// Starts with a drop-in that must be refused, and comes back to the shipped unit.
-fn refused(rig: &Rig, drop_in: &str, code: &str, words: &[&str]) -> Said {
+pub(super) fn refused(rig: &Rig, drop_in: &str, code: &str, words: &[&str]) -> Said {
     rig.say(&["systemctl", "stop", "weir.service"])?;
     rig.drop_in(drop_in)?;
     rig.say(&["systemctl", "reset-failed"])?;
@@ -30,7 +30,7 @@ fn refused(rig: &Rig, drop_in: &str, code: &str, words: &[&str]) -> Said {
     Ok(format!("exit code {ended}, {again} restarts, {status:?}"))
 }
 
-fn back(rig: &Rig) -> Result<(), String> {
+pub(super) fn back(rig: &Rig) -> Result<(), String> {
     rig.say(&["systemctl", "start", "weir.service"]).map(drop)
 }
 

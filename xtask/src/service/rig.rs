@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::check::GAP_MAX_MS;
-use super::machine::Machine;
+use super::machine::{Groups, Machine};
 use crate::small_disk::SmallDisk;
 use crate::toolbox;
 
@@ -63,9 +63,10 @@ pub(super) struct Seen {
 
 impl Rig {
     /// Boots the machine and installs what `systemd/` ships, as docs/service.md says.
-    pub(super) fn install(binary: &Path) -> Result<Rig, String> {
-        let disk = SmallDisk::new("service", DISK_BYTES)?;
-        let machine = Machine::boot(disk.mount())?;
+    pub(super) fn install(binary: &Path, groups: Groups) -> Result<Rig, String> {
+        let name = if groups == Groups::First { "limits" } else { "service" };
+        let disk = SmallDisk::new(name, DISK_BYTES)?;
+        let machine = Machine::boot(disk.mount(), groups)?;
         let rig = Rig {
             machine,
             disk,
