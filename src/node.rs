@@ -115,7 +115,7 @@ pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), Stop> {
     }
     let watchdog = given.watchdog;
     let life = Life { config: &config, boxes: &boxes, heard: &heard, words, log_bytes, watchdog };
-    let outcome = match life.live(|| outside::start(&config, &boxes, rung, leases)) {
+    let outcome = match life.live(|| outside::start(&config, &boxes, rung, &leases)) {
         Outcome::Now(outcome) => return outcome,
         Outcome::Over(outcome) => outcome,
     };

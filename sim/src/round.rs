@@ -16,11 +16,11 @@ use crate::rot;
 /// Longest pause between two lives, nanoseconds.
 const PAUSE_NS: u64 = 100_000_000;
 
-/// What a round left.
+/// What a round left; `T` counts.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome {
+pub struct Outcome<T> {
     /// Counts.
-    pub tally: Tally,
+    pub tally: T,
     /// Hash of every call and event of its world.
     pub trace_hash: u64,
 }
@@ -35,7 +35,7 @@ pub struct Ways {
 }
 
 /// Runs the round of a seed. `Err`: a promise was broken.
-pub fn run(seed: u64, kind: Kind, ways: Ways) -> Result<Outcome, Broken> {
+pub fn run(seed: u64, kind: Kind, ways: Ways) -> Result<Outcome<Tally>, Broken> {
     let plan = Plan::new(seed, kind, ways.ignore_sync);
     let world = World::new(WorldOptions {
         seed,

@@ -367,6 +367,9 @@ pub struct Produce {
     /// Send the message this many times (not with standard input)
     #[arg(long, default_value_t = 1)]
     pub count: u64,
+    /// Only to this broker of those that have the topic, such as edge-0
+    #[arg(long, value_name = "NAME")]
+    pub broker: Option<String>,
     /// Tag
     #[arg(long)]
     pub tag: Option<String>,

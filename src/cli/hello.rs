@@ -34,6 +34,7 @@ fn send_and_read(namesrv: &str, out: &mut Output) -> Result<(), Stop> {
         body: Some("hello, weir".to_owned()),
         file: None,
         count: 1,
+        broker: None,
         tag: None,
         keys: None,
         properties: Vec::new(),

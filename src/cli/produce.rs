@@ -64,7 +64,7 @@ struct Sender<'a> {
 
 impl<'a> Sender<'a> {
     fn new(args: &'a Produce, remote: &'a mut Remote) -> Result<Sender<'a>, Stop> {
-        let targets = targets(remote, &args.topic)?;
+        let targets = targets(remote, &args.topic, args.broker.as_deref())?;
         Ok(Sender { args, remote, properties: properties(args)?, targets, turn: 0 })
     }
 
@@ -107,13 +107,19 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// The queues to send to: the topic's, or the template's when the topic is not there yet.
-fn targets(remote: &mut Remote, topic: &str) -> Result<Vec<(String, String, u32)>, Stop> {
+/// The queues to send to: the topic's, or the template's when the topic is not there yet; of one
+/// broker, if one is named.
+fn targets(
+    remote: &mut Remote,
+    topic: &str,
+    broker: Option<&str>,
+) -> Result<Vec<(String, String, u32)>, Stop> {
     let (parts, most) = match route::of_topic(remote, topic)? {
         Some(parts) => (parts, u32::MAX),
         None => (route::of_topic(remote, TEMPLATE)?.unwrap_or_default(), TEMPLATE_QUEUES),
     };
-    let writable = |part: &&Part| part.perm & 2 != 0;
+    let wanted = |part: &Part| broker.is_none_or(|broker| part.broker == broker);
+    let writable = |part: &&Part| part.perm & 2 != 0 && wanted(part);
     let queues = |part: &Part| {
         let (broker, addr) = (part.broker.clone(), part.addr.clone());
         (0..part.write_queues.min(most)).map(move |queue| (broker.clone(), addr.clone(), queue))
@@ -123,7 +129,8 @@ fn targets(remote: &mut Remote, topic: &str) -> Result<Vec<(String, String, u32)
     // In turn over the brokers, then over their queues.
     found.sort_by_key(|(_, _, queue)| *queue);
     if found.is_empty() {
-        let line = format!("topic {topic} does not exist, or nothing of it may be written");
+        let place = broker.map(|name| format!(" on broker {name}")).unwrap_or_default();
+        let line = format!("topic {topic} does not exist{place}, or nothing of it may be written");
         return Err(Stop::new(exit::FAILED, line));
     }
     Ok(found)

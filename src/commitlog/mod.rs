@@ -11,6 +11,7 @@ mod around;
 mod block;
 mod copy;
 mod cut;
+mod files;
 mod flush;
 mod log;
 mod mend;

@@ -12,9 +12,10 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_io::{Buf, Chore, Driver, Errno, File, OpenMode};
+use weir_io::{Buf, Chore, Driver, Errno, File};
 
 use super::block::{BlockHeader, FLAG_REPLAYED, disk_len};
+use super::files;
 use super::flush::Flush;
 use super::log::{Log, LogOptions, Watermarks};
 use super::mend::{Gap, Mend};
@@ -63,6 +64,8 @@ pub struct Recovered {
     pub created: bool,
     /// Damaged places that were mended from another copy.
     pub healed: Vec<Gap>,
+    /// Segments whose header page was damaged and was written anew.
+    pub headers: Vec<u32>,
     /// Time for reading and folding blocks, nanoseconds.
     pub read_ns: u64,
     /// Time for making durable what was found, nanoseconds.
@@ -145,9 +148,9 @@ impl Log {
     ) -> Result<(Log, Recovered), LogError> {
         let dir = options.dir.clone();
         driver.create_dir(&dir).map_err(|e| LogError::Io("cannot create", dir.clone(), e))?;
-        let found = open_files(driver, &options)?;
+        let found = files::open(driver, &options)?;
         let Some(identity) = found.identity else { return Log::create_new(driver, options) };
-        let report = Recovered::default();
+        let report = Recovered { headers: found.mended, ..Recovered::default() };
         let (headless, found) = (found.headless, found.segments);
         let mut opening = Opening { options, identity, found, headless, report };
         let began_ns = driver.now_ns();
@@ -230,98 +233,6 @@ pub(super) fn open_staging(
     driver
         .staging(&options.staging_name, CONTROL + options.staging_bytes)
         .map_err(|e| LogError::Io("cannot open staging", PathBuf::from(&options.staging_name), e))
-}
-
-/// Files of a log directory, opened and locked.
-struct Found {
-    identity: Option<Identity>,
-    segments: Vec<(u32, File, u64)>,
-    /// Of these the header page is damaged; the blocks still say where they belong.
-    headless: Vec<u32>,
-}
-
-/// Opens and locks every segment; removes files that never became one.
-fn open_files(driver: &mut Driver, options: &LogOptions) -> Result<Found, LogError> {
-    let dir = &options.dir;
-    let names = driver.list(dir).map_err(|e| LogError::Io("cannot list", dir.clone(), e))?;
-    let mut found = Found { identity: None, segments: Vec::new(), headless: Vec::new() };
-    for name in &names {
-        let path = dir.join(name);
-        let io = |what| {
-            let path = path.clone();
-            move |e| LogError::Io(what, path, e)
-        };
-        if name.ends_with(".spare") {
-            driver.remove(&dir.join(name)).map_err(io("cannot remove"))?;
-            continue;
-        }
-        let Some(number) = segment::number_of(name) else { continue };
-        let mode = OpenMode { create: false, write: true, direct: true };
-        let file = driver.open(&dir.join(name), mode).map_err(io("cannot open"))?;
-        let path = dir.join(name);
-        let patience = Duration::from_millis(options.lock_patience_ms);
-        let locked = driver
-            .lock(file, patience)
-            .map_err(|e| LogError::Io("cannot lock", path.clone(), e))?;
-        if !locked {
-            return Err(LogError::InUse(path));
-        }
-        let mut page = Buf::new(BLOCK_ALIGN);
-        let got = driver
-            .read_now(file, 0, &mut page)
-            .map_err(|e| LogError::Io("cannot read", path.clone(), e))?;
-        match segment::read_header(&page[..got]) {
-            Some((identity, own, size)) if own == number => {
-                if (identity.shard, identity.shards) != (options.shard, options.shards) {
-                    return Err(LogError::Foreign(path, identity.shard, identity.shards));
-                }
-                found.identity = Some(identity);
-                found.segments.push((number, file, size));
-            }
-            _ => match unused(driver, options, &names, number, file) {
-                Err(LogError::Damage(..)) if options.serve_around => {
-                    let len = driver.file_len(file).map_err(io("cannot measure"))?;
-                    found.headless.push(number);
-                    found.segments.push((number, file, len - len % BLOCK_ALIGN as u64));
-                }
-                removed => removed?,
-            },
-        }
-    }
-    match (found.identity, found.headless.first()) {
-        // No header is left to say whose log it is.
-        (None, Some(number)) => Err(headless(*number)),
-        _ => Ok(found),
-    }
-}
-
-fn headless(number: u32) -> LogError {
-    let fault = super::block::BlockFault::NoHeader;
-    LogError::Damage(Damage { segment: number, offset: 0, fault }, 0)
-}
-
-/// A file whose header never became durable, or that was on its way to another number: allowed
-/// only as the newest, because a segment is made whole before the one after it.
-fn unused(
-    driver: &mut Driver,
-    options: &LogOptions,
-    names: &[String],
-    number: u32,
-    file: File,
-) -> Result<(), LogError> {
-    let newest = names.iter().filter_map(|name| segment::number_of(name)).max();
-    let path = segment::path(&options.dir, number);
-    let mut page = Buf::new(BLOCK_ALIGN);
-    let got = driver
-        .read_now(file, SEGMENT_HEADER, &mut page)
-        .map_err(|e| LogError::Io("cannot read", path.clone(), e))?;
-    // A header is durable before the first block: a block of this very segment is somebody's data.
-    let used = BlockHeader::peek(&page[..got]).is_some_and(|block| block.segment == number);
-    if newest != Some(number) || used {
-        return Err(headless(number));
-    }
-    driver.close_file(file);
-    driver.remove(&path).map_err(|e| LogError::Io("cannot remove", path, e))
 }
 
 /// A log while it is being opened.

@@ -208,6 +208,12 @@ pub(crate) fn header_page(identity: Identity, number: u32, size: u64) -> weir_io
     page
 }
 
+/// Whether a header page is whole, of whatever version.
+pub(crate) fn is_whole_header(page: &[u8]) -> bool {
+    let sum = page.get(60..64).map(|sum| u32::from_le_bytes([sum[0], sum[1], sum[2], sum[3]]));
+    page.get(..60).is_some_and(|own| sum == Some(crc32c::crc32c(own)))
+}
+
 /// Reads a header page: identity, number and size; `None` when it is not a whole one of this
 /// version.
 pub fn read_header(page: &[u8]) -> Option<(Identity, u32, u64)> {

@@ -257,6 +257,35 @@ fn damage_in_the_first_block_of_a_segment_is_named_there() {
 }
 
 #[test]
+fn damaged_header_pages_are_written_anew_unless_no_block_or_no_other_header_says_whose_they_are() {
+    let world = World::new(WorldOptions { seed: 9, ..WorldOptions::default() });
+    let (records, blocks) = settled(&world);
+    let path = |number| segment_path(&options(true).dir, number);
+    let last = blocks.last().map(|(segment, ..)| *segment).expect("blocks");
+    // The second one's first block is gone too; the one behind it still says where it belongs.
+    rot(&world, &[*blocks.iter().find(|(segment, ..)| *segment == 2).expect("a second one")]);
+    for number in [2, last] {
+        world.flip(&path(number), 20, 3).expect("the file is there");
+    }
+    let (_, report, found) = look(&world, true, None).expect("served around");
+    assert_eq!(report.headers, [2, last]);
+    assert!(found.len() < records.len());
+    let world = World::new(WorldOptions { seed: 9, ..WorldOptions::default() });
+    settled(&world);
+    let before = world.peek(&path(2), 0, 4096).expect("it is there");
+    world.flip(&path(2), 20, 3).expect("the file is there");
+    let (_, report, found) = look(&world, false, None).expect("nothing is missing");
+    assert_eq!((report.headers, found.len()), (vec![2], records.len()));
+    assert!(world.peek(&path(2), 0, 4096).expect("it is there") == before, "bit for bit");
+    for number in 1..=last + 1 {
+        // The one behind the last may have been made already.
+        let _ = world.flip(&path(number), 20, 1);
+    }
+    let refused = look(&world, false, None);
+    assert!(matches!(refused, Err(LogError::Damage(..))), "nobody says whose log it is");
+}
+
+#[test]
 fn everything_but_the_damaged_blocks_is_served_and_told_at_every_start() {
     let first_of = |blocks: &[BlockAt], wanted: u32| {
         blocks.iter().position(|(segment, ..)| *segment == wanted).expect("that segment")

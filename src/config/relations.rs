@@ -220,11 +220,6 @@ impl Config {
                        brokerRole=SYNC_MASTER on both boxes";
             found.push((key, why.into()));
         }
-        if self.is_arbitrated() && !self.standby_shards.is_empty() {
-            let why = "a box is the primary or the standby as a whole where others decide: leave \
-                       standbyShards away";
-            found.push((key, why.into()));
-        }
         if self.is_arbitrated() && self.broker_name.is_none() {
             let why = "both boxes are known outside by one name: set brokerName, the same on both";
             found.push((key, why.into()));

@@ -147,6 +147,8 @@ fn roles_belong_to_shards_and_what_cannot_be_a_pair_is_refused() {
     let both = refused(&["standbyShards=1", "role=standby", primary]);
     assert!(both.contains("leave one of the two away"), "{both}");
     assert!(refused(&["standbyShards=one", primary]).contains("numbers of shards"));
+    let decided = ["standbyShards=1", primary, "etcdEndpoints=h:1", "brokerRole=SYNC_MASTER"];
+    assert!(from_sets(&[&decided[..], &["brokerName=edge"]].concat()).unwrap().is_arbitrated());
     let all = from_sets(&["role=standby", primary]).unwrap();
     assert!(all.is_standby_of(0) && all.is_standby_of(7));
 }

@@ -1,10 +1,11 @@
-//! Failover decided outside: one thread that speaks with etcd or a RocketMQ Controller, asks the
+//! Failover decided outside: a thread that speaks with etcd or a RocketMQ Controller, asks the
 //! shards how they are, and lends them their leave to acknowledge.
 //!
 //! `law` decides; `etcd` and `controller` are the two majorities it can speak with. The box has one
-//! lease for all its shards. It is lent to a shard only up to a margin before its end as counted
-//! from the moment its renewal was sent, so that a box that cannot renew falls silent before
-//! another can have the lease.
+//! lease for all its shards; where two boxes share the shards (`standbyShards`), each shard has a
+//! lease and a thread of its own, as if it were a box. A lease is lent to a shard only up to a
+//! margin before its end as counted from the moment its renewal was sent, so that a box that cannot
+//! renew falls silent before another can have the lease.
 //! Never: a shard that waits for this thread; a lease lent on a guess.
 
 mod controller;
@@ -64,61 +65,103 @@ impl Fault {
     }
 }
 
-/// The arbiter's thread while it lives. Dropping it ends the renewals; what was lent runs out by
-/// itself, so that a process that is started again soon finds its role unchanged.
-#[derive(Debug)]
+/// The arbiters' threads while they live, one for each lease. Dropping it ends the renewals; what
+/// was lent runs out by itself, so that a process that is started again soon finds its role
+/// unchanged.
+#[derive(Debug, Default)]
 pub(super) struct Arbitration {
-    stop: Option<Way<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    stops: Vec<Way<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Drop for Arbitration {
     fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
+        self.stops.clear();
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
-/// Starts it, if one is configured. `leases` are the shards', in order.
+/// Shards that are the primary or the standby together, and what they are called outside.
+struct Group {
+    name: String,
+    first: u16,
+    shards: u16,
+}
+
+/// The groups of a box that a majority outside decides about: the box as a whole, by its pair's
+/// name, or each shard by its broker name where two boxes share the shards.
+fn groups(config: &Config, shards: u16) -> Vec<Group> {
+    let pair = config.broker_name.clone().unwrap_or_default();
+    if config.standby_shards.is_empty() {
+        return vec![Group { name: pair, first: 0, shards }];
+    }
+    let own = |first| Group { name: config.shard_name(&pair, first), first, shards: 1 };
+    (0..shards).map(own).collect()
+}
+
+/// Starts them, if a majority is configured. `leases` are the shards', in order; there are none
+/// without one.
 pub(super) fn start(
     config: &Config,
     boxes: &[Sender<Letter>],
-    leases: Vec<Lease>,
-) -> Result<Option<Arbitration>, Stop> {
-    if leases.is_empty() {
-        return Ok(None);
+    leases: &[Lease],
+) -> Result<Arbitration, Stop> {
+    let mut arbitration = Arbitration::default();
+    for group in groups(config, leases.len() as u16) {
+        let shards = usize::from(group.first)..usize::from(group.first + group.shards);
+        let (Some(boxes), Some(leases)) = (boxes.get(shards.clone()), leases.get(shards)) else {
+            continue;
+        };
+        if leases.is_empty() {
+            continue;
+        }
+        let desk = desk(config, &group, boxes, leases)?;
+        let (stop, stopped) = mpsc::channel();
+        let builder = thread::Builder::new().name("arbiter".into()).stack_size(ARBITER_STACK);
+        let thread = builder
+            .spawn(move || desk.run(&stopped))
+            .map_err(|e| Stop::new(exit::CALL, format!("cannot start an arbiter's thread: {e}")))?;
+        arbitration.stops.push(stop);
+        arbitration.threads.push(thread);
     }
-    let name = config.broker_name.clone().unwrap_or_default();
-    let (arbiter, what, ttl_ms) = majority(config, &name)?;
-    let (stop, stopped) = mpsc::channel();
-    let desk = Desk {
+    Ok(arbitration)
+}
+
+/// What a thread begins with.
+fn desk(
+    config: &Config,
+    group: &Group,
+    boxes: &[Sender<Letter>],
+    leases: &[Lease],
+) -> Result<Desk, Stop> {
+    let (arbiter, what, ttl_ms) = majority(config, group)?;
+    Ok(Desk {
         arbiter,
         what,
         law: Law::default(),
         shards: Shards::new(boxes, config.flush_disk_type == FlushDiskType::SyncFlush),
-        leases,
+        leases: leases.to_vec(),
         ttl: Duration::from_millis(ttl_ms),
-        voice: Voice::new(name, false),
+        voice: Voice::new(group.name.clone(), false),
         begun: Instant::now(),
         said: Said::default(),
-    };
-    let builder = thread::Builder::new().name("arbiter".into()).stack_size(ARBITER_STACK);
-    let thread = builder
-        .spawn(move || desk.run(&stopped))
-        .map_err(|e| Stop::new(exit::CALL, format!("cannot start the arbiter's thread: {e}")))?;
-    Ok(Some(Arbitration { stop: Some(stop), thread: Some(thread) }))
+    })
 }
 
 /// The majority that is configured, what it is called, and how long its lease is, milliseconds.
-fn majority(config: &Config, name: &str) -> Result<(Box<dyn Arbiter>, &'static str, u64), Stop> {
-    let cluster = &config.broker_cluster_name;
+fn majority(config: &Config, group: &Group) -> Result<(Box<dyn Arbiter>, &'static str, u64), Stop> {
+    let (cluster, name) = (&config.broker_cluster_name, &group.name);
     if config.enable_controller_mode {
-        let address = format!("{}:{}", advertised(config)?, config.shard_port(0));
-        let names = Names { cluster: cluster.clone(), broker: name.to_owned(), address };
+        let address = format!("{}:{}", advertised(config)?, config.shard_port(group.first));
+        let names = Names { cluster: cluster.clone(), broker: name.clone(), address };
         let timeout_ms = config.controller_heartbeat_timeout_ms;
-        let file = config.store_path_root_dir.join("controller");
+        let file = match config.standby_shards.is_empty() {
+            true => "controller".to_owned(),
+            false => format!("controller-{}", group.first),
+        };
+        let file = config.store_path_root_dir.join(file);
         let controller = Controller::new(&config.controller_addr, names, timeout_ms, file);
         return Ok((Box::new(controller), "the Controller", timeout_ms));
     }
@@ -450,6 +493,18 @@ mod tests {
         assert_eq!(id, "00000000000000ab.ffffffffffffffff");
         assert_eq!([0, 1, 2].map(|shard| node_of(&id, shard)), [Some(0xAB), Some(u64::MAX), None]);
         assert_eq!(node_of("0.x", 0), None);
+    }
+
+    #[test]
+    fn a_box_is_one_group_and_one_that_shares_its_shards_is_a_group_for_each() {
+        let mut config = Config { broker_name: Some("edge".into()), ..Config::default() };
+        let of = |config: &Config| -> Vec<(String, u16, u16)> {
+            let all = groups(config, 2).into_iter();
+            all.map(|group| (group.name, group.first, group.shards)).collect()
+        };
+        assert_eq!(of(&config), [("edge".into(), 0, 2)]);
+        config.standby_shards = vec!["1".into()];
+        assert_eq!(of(&config), [("edge-0".into(), 0, 1), ("edge-1".into(), 1, 1)]);
     }
 
     #[test]

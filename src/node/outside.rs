@@ -33,8 +33,8 @@ pub(super) fn start(
     config: &Config,
     boxes: &[Sender<Letter>],
     rung: Option<mpsc::Receiver<()>>,
-    leases: Vec<Lease>,
-) -> Result<(Option<Registrar>, Option<Arbitration>), Stop> {
+    leases: &[Lease],
+) -> Result<(Option<Registrar>, Arbitration), Stop> {
     let arbitration = arbiter::start(config, boxes, leases)?;
     Ok((register(config, boxes, rung)?, arbitration))
 }

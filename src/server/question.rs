@@ -241,12 +241,18 @@ impl Server {
     fn announced(&self) -> Announced {
         let options = self.shard.broker.options();
         let catalog = &self.shard.broker.catalog;
+        let mut version = catalog.topics_version;
+        if let Some(pair) = self.shard.replica_report() {
+            // Of two that register as the primary, a name server keeps the one with more of this:
+            // an old one that comes back does not know yet that it is none.
+            version.state_version = pair.epoch;
+        }
         Announced {
             cluster: options.cluster.clone(),
             broker: options.broker_name.clone(),
             broker_id: u64::from(self.shard.is_standby()),
             permission: options.broker_permission,
-            version: catalog.topics_version,
+            version,
             topics: catalog.topics().into_iter().map(|topic| topic.config.clone()).collect(),
             now_ms: self.driver.wall_ms(),
         }

@@ -6,7 +6,7 @@
 //! Never: a start on a log that another process still writes; damage passed over in silence.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use weir_io::{Driver, Errno, File, OpenMode};
 
@@ -130,7 +130,7 @@ impl Shard {
             done.set(steps.pass(at, *folded.borrow_mut()));
             fold.take(driver, at, bytes)
         };
-        let mut healer = Healer { pair: pair.as_deref_mut(), why: None };
+        let mut healer = Healer { pair: pair.as_deref_mut(), why: None, dir: dir.clone() };
         let mut mend = |driver: &mut Driver, log_id: u64, gap: &Gap| {
             let tell = &mut *folded.borrow_mut();
             healer.copy(driver, log_id, gap, &mut || tell(done.get()))
@@ -143,6 +143,7 @@ impl Shard {
         }
         fold.end(driver, &log, &mut voice, standby);
         tell_quarantined(driver, &options, &mut voice);
+        tell_headers(&report, &mut voice);
         if let Some(pair) = &mut pair {
             pair.was_healed(&report.healed);
             pair.begin(driver, &mut log).map_err(|errno| cannot(&options, errno))?;
@@ -197,6 +198,8 @@ struct Healer<'a> {
     pair: Option<&'a mut Pair>,
     /// Why the last damage could not be healed.
     why: Option<String>,
+    /// The shard's directory.
+    dir: PathBuf,
 }
 
 impl Healer<'_> {
@@ -213,14 +216,33 @@ impl Healer<'_> {
         copy
     }
 
-    /// The reason why the log is not opened, with why it was not healed.
+    /// The reason why the log is not opened, with why it was not healed, and how all of it is had
+    /// from the other half.
     fn told(self, error: LogError) -> OpenFault {
-        match (OpenFault::from(error), self.why) {
-            (OpenFault::Damaged(text), Some(why)) => {
-                OpenFault::Damaged(format!("{text}. It could not be healed: {why}"))
-            }
-            (fault, _) => fault,
-        }
+        let text = match OpenFault::from(error) {
+            OpenFault::Damaged(text) => text,
+            other => return other,
+        };
+        let why = self.why.map(|why| format!(". It could not be healed: {why}"));
+        let role = self.pair.map(|pair| pair.role());
+        let rebuild = role.map_or_else(String::new, |role| rebuild(role, &self.dir));
+        OpenFault::Damaged(format!("{text}{}{rebuild}", why.unwrap_or_default()))
+    }
+}
+
+/// What makes a damaged half anew from the other one, in commands.
+fn rebuild(role: Role, dir: &Path) -> String {
+    let away = format!("mv {0} {0}.damaged", dir.display());
+    match role {
+        Role::Standby => format!(
+            ". To rebuild it from its primary: {away}, and start this box as it is configured, \
+             with role=standby (or this shard in standbyShards)"
+        ),
+        Role::Primary => format!(
+            ". To rebuild it from the other half: weir promote there, then {away} here, and start \
+             this box with role=standby (or this shard in standbyShards) and primary=HOST:PORT of \
+             the other one"
+        ),
     }
 }
 
@@ -299,6 +321,17 @@ fn describe(report: &Recovered, log: &Log, took_ns: u64) -> String {
         "{start}{resumed}{replayed}{torn}{healed}{staging}, {took} ms ({reading} reading, \
          {settling} making durable)"
     )
+}
+
+/// Says which segments have a new header page.
+fn tell_headers(report: &Recovered, voice: &mut Voice) {
+    for number in &report.headers {
+        let text = format_args!(
+            "segment {number}: its header page was damaged, and is written anew from what its \
+             blocks say"
+        );
+        voice.say("log-healed", &text);
+    }
 }
 
 /// Says which files of damaged segments are kept although the log has forgotten them.

@@ -1,25 +1,25 @@
 //! `cargo xtask heal`: a pair of real processes, one of which loses what only it had, and then a
 //! byte of its log.
 //!
-//! First a stock Java consumer reads from far behind: the primary sends it to the standby. Then the
-//! standby is held up, so that the primary goes on alone, and is then killed: what it
-//! took alone is cut when it comes back, listed by `weir salvage`, sent again once, and not twice.
-//! On the way each box's name server must show the halves that are connected, under their ids.
-//! Then a byte of its log is changed on the disk while it is down: its start heals the block from
-//! the other half and says so. At the end two boxes are each other's standby (`mutual`).
+//! First a stock Java consumer reads from far behind: the primary sends it to the standby, where it
+//! meets damage that is healed while it waits. Then the standby is held up, so that the primary
+//! goes on alone, and is then killed: what it took alone is cut when it comes back, listed by `weir
+//! salvage`, sent again once, and not twice. On the way each box's name server must show the halves
+//! that are connected, under their ids. Then a byte of its log is changed on the disk while it is
+//! down: its start heals the block from the other half and says so. At the end two boxes are each
+//! other's standby (`mutual`), and what is not healed is built anew as the refusal says
+//! (`rebuild`).
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 
 use crate::failover::{Node, Rig, signal};
 use crate::interop::{Load, here};
-use crate::toolbox;
+use crate::{mutual, rebuild, shown, toolbox};
 
 const TOPIC: &str = "heal";
 /// Messages that both boxes have, and those that only one has.
@@ -52,11 +52,15 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
     let rig = Rig { binary, folder: folder.clone(), more: SETTINGS };
     let done = both(&rig).map_err(|why| format!("heal: {why}{}", rig.said()));
     let shared = Rig { folder: folder.join("mutual"), binary: rig.binary.clone(), more: SETTINGS };
-    let done = done.and_then(|words| {
-        let more = crate::mutual::check(&shared);
-        more.map(|more| format!("{words}; {more}"))
-            .map_err(|why| format!("heal: {why}{}", shared.said()))
-    });
+    let rebuilt =
+        Rig { folder: folder.join("rebuild"), binary: rig.binary.clone(), more: rebuild::SETTINGS };
+    let more = |words: String, rig: &Rig, part: fn(&Rig) -> Result<String, String>| {
+        let more = part(rig).map_err(|why| format!("heal: {why}{}", rig.said()))?;
+        Ok(format!("{words}; {more}"))
+    };
+    let done = done
+        .and_then(|words| more(words, &shared, mutual::check))
+        .and_then(|words| more(words, &rebuilt, rebuild::check));
     let removed = std::fs::remove_dir_all(&folder).map_err(|error| error.to_string());
     done.and_then(|words| removed.map(|()| words))
 }
@@ -74,39 +78,42 @@ fn both(rig: &Rig) -> Result<String, String> {
 }
 
 /// A stock Java consumer that begins far behind is sent to the standby by the primary, and back
-/// when it caught up; nothing is missing.
+/// when it caught up; on its way it meets damage in the standby's log, which is healed while it
+/// asks again. Nothing is missing.
 fn far_behind(rig: &Rig, one: &Node, two: &Node) -> Result<String, String> {
     rig.wait(one, "in sync", |row| row["standing"] == "in sync")?;
     let namesrv = format!("127.0.0.1:{}", one.ports.0);
     let mut load = Load::java(&rig.folder.join("java"), &namesrv, here())?;
     std::thread::sleep(LOAD);
     load.stop()?;
-    let before = handed_out(two)?;
+    std::thread::sleep(SETTLE);
+    let place = rot_middle(rig, two)?;
+    let before = shown::handed_out(two.ports.1 - 11)?;
     let (keys, lost, said) = load.verify(&namesrv)?;
-    let by_standby = handed_out(two)? - before;
-    if lost > 0 || by_standby == 0 || handed_out(one)? == 0 {
+    let by_standby = shown::handed_out(two.ports.1 - 11)? - before;
+    if lost > 0 || by_standby == 0 || shown::handed_out(one.ports.1 - 11)? == 0 {
         return Err(format!("{said}; {by_standby} of them came from the standby"));
     }
-    Ok(format!("a Java consumer read {keys} messages, {by_standby} of them at the standby"))
+    rig.wait(two, "healed", |row| row["healed"] == 1 && row["damaged"] == 0)?;
+    Ok(format!(
+        "a Java consumer read {keys} messages, {by_standby} of them at the standby, through damage \
+         at {place} that was healed meanwhile"
+    ))
 }
 
-/// Messages that a box has handed out.
-fn handed_out(node: &Node) -> Result<u64, String> {
-    let failed = |error: std::io::Error| format!("the metrics: {error}");
-    let mut link = TcpStream::connect(("127.0.0.1", node.ports.1 - 11)).map_err(failed)?;
-    let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    link.write_all(ask).map_err(failed)?;
-    let mut text = String::new();
-    link.read_to_string(&mut text).map_err(failed)?;
-    let rows = text.lines().filter(|line| line.starts_with("rocketmq_messages_out_total"));
-    let counts: Vec<u64> = rows
-        .filter_map(|row| row.rsplit(' ').next()?.parse::<f64>().ok())
-        .map(|n| n as u64)
-        .collect();
-    match counts.is_empty() {
-        true => Err(format!("the metrics have no messages out: {text}")),
-        false => Ok(counts.iter().sum()),
-    }
+/// Overwrites two pages in the middle of a running box's log; gives the place.
+fn rot_middle(rig: &Rig, node: &Node) -> Result<u64, String> {
+    let place = std::cell::Cell::new(0);
+    rig.wait(node, "following", |row| {
+        place.set(row["end"].as_u64().unwrap_or(0) / 2 / 4096 * 4096);
+        place.get() > 1 << 20
+    })?;
+    let path = node.data.join("shard-0/log/00000000000000000001.log");
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let file = std::fs::File::options().write(true).open(&path).map_err(failed)?;
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0x5A; 8192], place.get()).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    Ok(place.get())
 }
 
 /// The tail that only `one` had is listed and sent to `two`, each message once.
@@ -154,39 +161,8 @@ fn salvage(rig: &Rig, one: &mut Node, two: &mut Node) -> Result<String, String> 
 
 /// Waits until the box's name server shows the topic at these broker ids and ports, and no others.
 fn route_is(node: &Node, wanted: &[(u8, u16)]) -> Result<(), String> {
-    let wanted: Vec<String> =
-        wanted.iter().map(|(id, port)| format!("\"{id}\":\"127.0.0.1:{port}\"")).collect();
-    let wanted = format!("\"brokerAddrs\":{{{}}}", wanted.join(","));
-    let until = Instant::now() + Duration::from_secs(10);
-    let mut last = String::new();
-    while Instant::now() < until {
-        last = route(node.ports.0).map_err(|error| format!("the route: {error}"))?;
-        if last.contains(&wanted) {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err(format!("a name server should show {wanted}, and shows {last}"))
-}
-
-/// GET_ROUTEINFO_BY_TOPIC as a client asks it; the answer's bytes as text.
-fn route(port: u16) -> std::io::Result<String> {
-    let header = serde_json::json!({
-        "code": 105, "language": "JAVA", "version": 493, "opaque": 1, "flag": 0,
-        "serializeTypeCurrentRPC": "JSON",
-        "extFields": { "topic": TOPIC, "acceptStandardJsonOnly": "true" },
-    });
-    let header = header.to_string();
-    let mut link = TcpStream::connect(("127.0.0.1", port))?;
-    link.set_read_timeout(Some(Duration::from_secs(5)))?;
-    link.write_all(&(header.len() as u32 + 4).to_be_bytes())?;
-    link.write_all(&(header.len() as u32).to_be_bytes())?;
-    link.write_all(header.as_bytes())?;
-    let mut len = [0; 4];
-    link.read_exact(&mut len)?;
-    let mut answer = vec![0; u32::from_be_bytes(len).min(1 << 20) as usize];
-    link.read_exact(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    let limit = Duration::from_secs(10);
+    shown::route_is(node.ports.0, (TOPIC, "pair-0"), wanted, limit).map(drop)
 }
 
 /// Every message is in the topic once, those salvaged in the order they had in their queue.

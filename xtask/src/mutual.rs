@@ -14,7 +14,7 @@ const TOPIC: &str = "mutual";
 /// How long a change of roles may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What each shard of a box should be.
-type Roles = [(&'static str, &'static str); 2];
+pub(crate) type Roles = [(&'static str, &'static str); 2];
 
 /// Runs it with boxes of the rig's binary.
 pub(crate) fn check(rig: &Rig) -> Result<String, String> {
@@ -51,31 +51,32 @@ pub(crate) fn check(rig: &Rig) -> Result<String, String> {
 }
 
 /// The box is the standby of the other's shard `number`.
-fn follows(node: &mut Node, number: &str, other: &Node) {
+pub(crate) fn follows(node: &mut Node, number: &str, other: &Node) {
     let primary = format!("127.0.0.1:{}", other.ports.1 + 1);
-    node.sets = vec![
+    node.sets.extend([
         ("shards", "2".into()),
         ("memoryMax", "320MiB".into()),
         ("standbyShards", number.into()),
         ("primary", primary),
-    ];
+    ]);
+}
+
+/// What `weir status` says of a box's shards, in order.
+pub(crate) fn rows(rig: &Rig, node: &Node) -> Vec<Value> {
+    let control = control(node);
+    let (_, out, _) = rig.weir(&["status", "--json", "--control", &control, "--timeout-ms", "500"]);
+    let rows = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    rows.filter(|row| row["role"].is_string()).collect()
 }
 
 /// Waits until the shards of a box are so.
-fn are(rig: &Rig, node: &Node, wanted: Roles) -> Result<(), String> {
+pub(crate) fn are(rig: &Rig, node: &Node, wanted: Roles) -> Result<(), String> {
     let until = Instant::now() + PATIENCE;
     let mut last = Vec::new();
     while Instant::now() < until {
-        let control = control(node);
-        let (_, out, _) =
-            rig.weir(&["status", "--json", "--control", &control, "--timeout-ms", "500"]);
-        let rows = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        last = rows
-            .filter(|row| row["role"].is_string())
-            .map(|row| (row["role"].clone(), row["standing"].clone()))
-            .collect();
-        let so = |((role, standing), want): (&(Value, Value), &(&str, &str))| {
-            *role == want.0 && *standing == want.1
+        last = rows(rig, node);
+        let so = |(row, want): (&Value, &(&str, &str))| {
+            row["role"] == want.0 && row["standing"] == want.1
         };
         if last.len() == wanted.len() && last.iter().zip(&wanted).all(so) {
             return Ok(());
@@ -127,21 +128,25 @@ fn all_once(rig: &Rig, namesrv: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn namesrv(node: &Node) -> String {
+/// `host:port` of a box's name server.
+pub(crate) fn namesrv(node: &Node) -> String {
     format!("127.0.0.1:{}", node.ports.0)
 }
 
-fn control(node: &Node) -> String {
+/// `host:port` of a box's control port.
+pub(crate) fn control(node: &Node) -> String {
     format!("127.0.0.1:{}", node.ports.1 - 11)
 }
 
-fn kill(node: &mut Node) -> Result<(), String> {
+/// `kill -9`.
+pub(crate) fn kill(node: &mut Node) -> Result<(), String> {
     let mut child = node.child.take().ok_or("a box that does not run")?;
     child.kill().map_err(|error| error.to_string())?;
     child.wait().map(|_| ()).map_err(|error| error.to_string())
 }
 
-fn told(rig: &Rig, args: &[&str]) -> Result<String, String> {
+/// Runs one of weir's commands, which must succeed; its output.
+pub(crate) fn told(rig: &Rig, args: &[&str]) -> Result<String, String> {
     let (ok, out, err) = rig.weir(args);
     if ok { Ok(out) } else { Err(format!("weir {}: {out}{err}", args.join(" "))) }
 }

@@ -81,6 +81,9 @@ final class Load {
         }
     }
 
+    /** A client asks the name server every 30 s where its brokers are. */
+    private static final long QUIET_MS = 40_000;
+
     /** Reads the whole topic and looks up every key of the journal, body included. */
     static int verify(Clients clients, String journal) throws Exception {
         Map<String, Boolean> found = new HashMap<>();
@@ -99,7 +102,7 @@ final class Load {
         long end = System.currentTimeMillis() + 60_000;
         long quiet = System.currentTimeMillis();
         while (missing > 0 && System.currentTimeMillis() < end
-            && System.currentTimeMillis() - quiet < 8_000) {
+            && System.currentTimeMillis() - quiet < QUIET_MS) {
             for (MessageExt message : consumer.poll(200)) {
                 quiet = System.currentTimeMillis();
                 read++;

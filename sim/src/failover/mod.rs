@@ -16,4 +16,4 @@ mod verdict;
 mod witness;
 
 pub use plan::{Mode, Plan};
-pub use round::{Outcome, Tally, Ways, run};
+pub use round::{Tally, Ways, run};

@@ -17,6 +17,7 @@ use super::verdict;
 use super::witness::{Kept, What, Witness};
 use crate::bed::{HA_A, HA_B, Pulled};
 use crate::oracle::Broken;
+use crate::round::Outcome;
 
 /// Sends of one box without an answer.
 const OPEN_MAX: usize = 64;
@@ -24,15 +25,6 @@ const OPEN_MAX: usize = 64;
 pub(super) const GROUP: &str = "g";
 /// Its topic.
 pub(super) const TOPIC: &str = "t";
-
-/// What a round left.
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome {
-    /// Counts.
-    pub tally: Tally,
-    /// Hash of every call and event of its world.
-    pub trace_hash: u64,
-}
 
 /// Ways to run a round.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,7 +99,7 @@ pub(super) struct Round {
 }
 
 /// Runs the round of a seed. `Err`: a promise was broken.
-pub fn run(seed: u64, ways: Ways) -> Result<Outcome, Broken> {
+pub fn run(seed: u64, ways: Ways) -> Result<Outcome<Tally>, Broken> {
     let mut round = Round::new(Plan::new(seed), ways)?;
     let told = |plan: &Plan, broken: Broken| format!("{:?}: {broken}", plan.mode);
     let done = schedule::begin(&mut round)

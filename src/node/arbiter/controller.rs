@@ -193,19 +193,25 @@ impl Controller {
         fields.push(("confirmOffset", "0".to_owned()));
         fields.push(("heartbeatTimeoutMills", self.timeout_ms.to_string()));
         fields.push(("electionPriority", i32::MAX.to_string()));
-        let mut all = self.controllers.clone();
         let leader = self.leader.clone().unwrap_or_default();
-        if !all.contains(&leader) && !leader.is_empty() {
-            all.push(leader.clone());
+        let mut taken = 0;
+        let mut leader_took = false;
+        for addr in self.controllers.clone() {
+            let took = self.beat(&addr, &fields);
+            taken += usize::from(took);
+            leader_took |= took && addr == leader;
         }
-        let mut taken = Vec::new();
-        for addr in &all {
-            let answer = self.links.ask(addr, request::BROKER_HEARTBEAT, &fields, &[]);
-            if answer.is_ok_and(|answer| answer.code == response::SUCCESS) {
-                taken.push(addr);
-            }
+        // A leader that calls itself by another address than the configuration counts once.
+        if !self.controllers.contains(&leader) && !leader.is_empty() {
+            leader_took = self.beat(&leader, &fields);
         }
-        taken.contains(&&leader) && taken.len() > self.controllers.len() / 2
+        leader_took && taken > self.controllers.len() / 2
+    }
+
+    /// One heartbeat to one Controller. True: it took it.
+    fn beat(&mut self, addr: &str, fields: &[(&str, String)]) -> bool {
+        let answer = self.links.ask(addr, request::BROKER_HEARTBEAT, fields, &[]);
+        answer.is_ok_and(|answer| answer.code == response::SUCCESS)
     }
 
     /// Whether the Controller may elect this box.

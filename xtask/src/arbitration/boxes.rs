@@ -32,7 +32,7 @@ pub(super) struct Node {
 pub(super) struct Pair {
     pub(super) binary: PathBuf,
     folder: PathBuf,
-    by: By,
+    pub(super) by: By,
     lease_seconds: u64,
     pub(super) nodes: [Node; 2],
 }
@@ -45,9 +45,8 @@ impl Pair {
         (majority, by): (&Majority, By),
         lease_seconds: u64,
     ) -> Result<Pair, String> {
-        let gates = || majority.ports().into_iter().map(Gate::open).collect::<Result<Vec<_>, _>>();
-        let first = Node::new("one", None, gates()?)?;
-        let second = Node::new("two", Some(first.ports[1] + 1), gates()?)?;
+        let first = Node::new("one", None, majority.gates()?)?;
+        let second = Node::new("two", Some(first.ports[1] + 1), majority.gates()?)?;
         let mut pair = Pair { binary, folder, by, lease_seconds, nodes: [first, second] };
         pair.boot(0)?;
         pair.boot(1)?;
@@ -69,7 +68,6 @@ impl Pair {
         };
         let ways: Vec<String> =
             node.gates.iter().map(|gate| format!("127.0.0.1:{}", gate.port)).collect();
-        let lease_ms = self.lease_seconds * 1000;
         for (key, value) in [
             ("namesrvListenPort", node.ports[0].to_string()),
             ("listenPort", node.ports[1].to_string()),
@@ -77,16 +75,8 @@ impl Pair {
         ] {
             set(key, &value);
         }
-        match self.by {
-            By::Etcd => {
-                set("etcdEndpoints", &ways.join(";"));
-                set("etcdLeaseSeconds", &self.lease_seconds.to_string());
-            }
-            By::Controller => {
-                set("enableControllerMode", "true");
-                set("controllerAddr", &ways.join(";"));
-                set("controllerHeartBeatTimeoutMills", &lease_ms.to_string());
-            }
+        for (key, value) in self.by.settings(&ways, self.lease_seconds) {
+            set(key, &value);
         }
         for (key, value) in [
             ("shards", "1"),

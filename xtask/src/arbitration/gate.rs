@@ -33,6 +33,11 @@ impl Gate {
         Ok(Gate { port, cut })
     }
 
+    /// The port itself, which no cut is felt on.
+    pub(super) fn none(port: u16) -> Gate {
+        Gate { port, cut: Arc::default() }
+    }
+
     /// Cuts it, or heals it: connections that were silent in between end.
     pub(super) fn set_cut(&self, cut: bool) {
         self.cut.store(cut, Ordering::SeqCst);

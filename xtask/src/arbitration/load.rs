@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,23 +28,42 @@ pub(super) struct Seen {
 /// What was acknowledged.
 pub(super) type Acknowledged = Vec<Seen>;
 
+/// Where messages go, and by what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    /// weir's commands.
+    pub(super) binary: &'a Path,
+    /// The topic.
+    pub(super) topic: &'a str,
+    /// Who is asked where it is.
+    pub(super) name_server: &'a str,
+    /// Which of the brokers that have it.
+    pub(super) broker: &'a str,
+}
+
+impl Target<'_> {
+    /// `weir produce` to it.
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.binary);
+        command.args(["produce", self.topic, "--namesrv", self.name_server]);
+        command.args(["--broker", self.broker]);
+        command
+    }
+}
+
 /// One message after the other to one box, until it is ended.
 pub(super) struct Producer {
     child: Child,
     feeder: JoinHandle<Vec<String>>,
-    reader: JoinHandle<Vec<(Instant, u16)>>,
+    /// When each was answered, and who acknowledged it.
+    reader: JoinHandle<Vec<(Instant, Option<u16>)>>,
 }
 
 impl Producer {
-    /// Begins to send `name-0`, `name-1`, … to `topic`.
-    pub(super) fn start(
-        binary: &Path,
-        topic: &str,
-        name_server: &str,
-        name: String,
-    ) -> Result<Producer, String> {
-        let mut command = Command::new(binary);
-        command.args(["produce", topic, "--namesrv", name_server, "--timeout-ms", "15000"]);
+    /// Begins to send `name-0`, `name-1`, … there.
+    pub(super) fn start(target: Target, name: String) -> Result<Producer, String> {
+        let mut command = target.command();
+        command.args(["--timeout-ms", "15000"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -51,7 +72,7 @@ impl Producer {
         let feeder = toolbox::feed(input, name);
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
-            lines.map_while(|line| Some((Instant::now(), stored_at(&line)?))).collect()
+            lines.map(|line| (Instant::now(), stored_at(&line))).collect()
         });
         Ok(Producer { child, feeder, reader })
     }
@@ -63,21 +84,51 @@ impl Producer {
         let _ = self.child.wait();
         let times = self.reader.join().unwrap_or_default();
         let bodies = self.feeder.join().unwrap_or_default().into_iter();
-        bodies.zip(times).map(|(body, (at, port))| Seen { body, at, port }).collect()
+        let all = bodies.zip(times);
+        all.filter_map(|(body, (at, port))| Some(Seen { body, at, port: port? })).collect()
     }
 }
 
 /// Sends one message; when it was acknowledged.
-pub(super) fn probe(binary: &Path, topic: &str, name_server: &str, body: &str) -> Option<Seen> {
-    let mut command = Command::new(binary);
-    command.args(["produce", topic, "--body", body, "--namesrv", name_server]);
-    command.args(["--timeout-ms", "1000"]).stdin(Stdio::null());
+pub(super) fn probe(target: Target, body: &str) -> Option<Seen> {
+    let mut command = target.command();
+    command.args(["--body", body, "--timeout-ms", "1000"]).stdin(Stdio::null());
     let out = command.output().ok()?;
     let port = String::from_utf8_lossy(&out.stdout).lines().find_map(stored_at)?;
     Some(Seen { body: body.to_owned(), at: Instant::now(), port })
 }
 
-/// Every body in the topic.
+/// One `weir produce` after the other, whatever becomes of each, until it is ended: a client that
+/// goes on after a refusal.
+pub(super) struct Prober {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Acknowledged>,
+}
+
+impl Prober {
+    /// Begins to send `name-0`, `name-1`, … there.
+    pub(super) fn start(target: Target, name: String) -> Prober {
+        let (binary, topic) = (target.binary.to_owned(), target.topic.to_owned());
+        let (server, broker) = (target.name_server.to_owned(), target.broker.to_owned());
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let target =
+                Target { binary: &binary, topic: &topic, name_server: &server, broker: &broker };
+            let going = (0..u64::MAX).take_while(|_| !stopped.load(Ordering::SeqCst));
+            going.filter_map(|n| probe(target, &format!("{name}-{n}"))).collect()
+        });
+        Prober { stop, thread }
+    }
+
+    /// Ends it.
+    pub(super) fn end(self) -> Acknowledged {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// Every body in the topic, on every broker that has it.
 pub(super) fn read_all(
     binary: &Path,
     topic: &str,

@@ -1,4 +1,4 @@
-//! What decides: three members of a real etcd, or a RocketMQ Controller, on loopback.
+//! What decides: three members of a real etcd, or one or three RocketMQ Controllers, on loopback.
 //!
 //! Their files are in memory, so that a busy disk decides nothing. Never: a key written by the rig.
 
@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::rig::By;
-use crate::interop;
+use serde_json::json;
 
-/// Members.
+use super::gate::Gate;
+use super::rig::By;
+use crate::{interop, shown};
+
+/// Members of etcd.
 const MEMBERS: usize = 3;
+/// RocketMQ's CONTROLLER_GET_METADATA_INFO.
+const GET_METADATA: i32 = 1005;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The members.
@@ -28,13 +33,13 @@ struct Member {
 }
 
 impl Majority {
-    /// Starts them; their lines go to `folder`.
-    pub(super) fn start(folder: &Path, by: By) -> Result<Majority, String> {
+    /// Starts them, of Controllers as many as said; their lines go to `folder`.
+    pub(super) fn start(folder: &Path, by: By, controllers: usize) -> Result<Majority, String> {
         let memory = PathBuf::from(format!("/dev/shm/weir-arbitration-{}", std::process::id()));
         std::fs::create_dir_all(&memory).map_err(|error| error.to_string())?;
         let commands = match by {
             By::Etcd => etcd(&memory)?,
-            By::Controller => vec![controller(&memory)?],
+            By::Controller => self::controllers(&memory, controllers)?,
         };
         let mut majority = Majority { by, members: Vec::new(), memory };
         for (at, (port, mut command)) in commands.into_iter().enumerate() {
@@ -48,9 +53,13 @@ impl Majority {
         Ok(majority)
     }
 
-    /// Client ports.
-    pub(super) fn ports(&self) -> Vec<u16> {
-        self.members.iter().map(|member| member.port).collect()
+    /// A box's ways to it. Those to Controllers cannot be cut: their leader tells its own address.
+    pub(super) fn gates(&self) -> Result<Vec<Gate>, String> {
+        let open = |member: &Member| match self.by {
+            By::Etcd => Gate::open(member.port),
+            By::Controller => Ok(Gate::none(member.port)),
+        };
+        self.members.iter().map(open).collect()
     }
 
     /// Stops all of them where they are, or lets them go on.
@@ -60,19 +69,34 @@ impl Majority {
         }
     }
 
-    /// Kills one of them.
-    pub(super) fn kill(&mut self, at: usize) {
-        let Some(member) = self.members.get_mut(at % MEMBERS) else { return };
-        // It cannot be gone already: only this ends it.
-        let _ = member.child.kill();
-        let _ = member.child.wait();
+    /// Kills one of them: the leader of Controllers, a member of etcd by its number; which it was.
+    pub(super) fn kill(&mut self, number: u64) -> Result<usize, String> {
+        let at = match self.by {
+            By::Etcd => number as usize % self.members.len(),
+            By::Controller => self.leader()?,
+        };
+        if let Some(member) = self.members.get_mut(at) {
+            // It cannot be gone already: only this ends it.
+            let _ = member.child.kill();
+            let _ = member.child.wait();
+        }
+        Ok(at)
     }
 
     /// Starts one of them again.
     pub(super) fn revive(&mut self, at: usize) -> Result<(), String> {
-        let Some(member) = self.members.get_mut(at % MEMBERS) else { return Ok(()) };
-        member.child = member.command.spawn().map_err(|error| format!("etcd: {error}"))?;
+        let Some(member) = self.members.get_mut(at) else { return Ok(()) };
+        member.child = member.command.spawn().map_err(|error| error.to_string())?;
         self.wait()
+    }
+
+    /// The Controller that all Controllers name as their leader.
+    fn leader(&self) -> Result<usize, String> {
+        let named: Vec<u16> = self.members.iter().filter_map(|m| leader_of(m.port)).collect();
+        let first = named.first().filter(|_| named.len() == self.members.len());
+        let same = first.filter(|port| named.iter().all(|other| other == *port));
+        let at = self.members.iter().position(|member| Some(&member.port) == same);
+        at.ok_or_else(|| format!("the Controllers name as leader: {named:?}"))
     }
 
     /// Until all answer.
@@ -89,9 +113,7 @@ impl Majority {
 
     fn health(&self) -> Result<(), String> {
         if self.by == By::Controller {
-            let ports = self.members.iter().map(|member| member.port);
-            let ready = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-            return if ports.into_iter().all(ready) { Ok(()) } else { Err("it is not up".into()) };
+            return self.leader().map(drop);
         }
         let urls: Vec<String> = self.members.iter().map(|member| url(member.port)).collect();
         let mut command = Command::new("etcdctl");
@@ -135,23 +157,40 @@ fn etcd(memory: &Path) -> Result<Vec<(u16, Command)>, String> {
     Ok(ports.iter().enumerate().map(start).collect())
 }
 
-/// The Controller's port, and what starts it: its jars are the name server's.
-fn controller(memory: &Path) -> Result<(u16, Command), String> {
+/// Each Controller's port, and what starts it: its jars are the name server's.
+fn controllers(memory: &Path, count: usize) -> Result<Vec<(u16, Command)>, String> {
     let jars = interop::name_server_jars()?;
-    let (port, conf) = (port()?, memory.join("controller.conf"));
-    let text = format!(
-        "controllerDLegerGroup=group1\ncontrollerDLegerPeers=n0-127.0.0.1:{port}\n\
-         controllerDLegerSelfId=n0\ncontrollerStorePath={}\nscanNotActiveBrokerInterval=1000\n",
-        memory.join("store").display()
-    );
-    std::fs::write(&conf, text).map_err(|error| error.to_string())?;
-    let mut java = Command::new("java");
-    java.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-    java.arg(format!("-Duser.home={}", memory.display()));
-    java.arg("-cp").arg(jars.join("*"));
-    java.arg("org.apache.rocketmq.controller.ControllerStartup").arg("-c").arg(&conf);
-    java.env("ROCKETMQ_HOME", memory).current_dir(memory);
-    Ok((port, java))
+    let ports: Vec<u16> = (0..count).map(|_| port()).collect::<Result<_, _>>()?;
+    let peer = |(at, port): (usize, &u16)| format!("n{at}-127.0.0.1:{port}");
+    let peers: Vec<String> = ports.iter().enumerate().map(peer).collect();
+    let start = |(at, port): (usize, &u16)| {
+        let home = memory.join(at.to_string());
+        std::fs::create_dir_all(&home).map_err(|error| error.to_string())?;
+        let conf = home.join("controller.conf");
+        let text = format!(
+            "controllerDLegerGroup=group1\ncontrollerDLegerPeers={}\n\
+             controllerDLegerSelfId=n{at}\ncontrollerStorePath={}\n\
+             scanNotActiveBrokerInterval=1000\n",
+            peers.join(";"),
+            home.join("store").display()
+        );
+        std::fs::write(&conf, text).map_err(|error| error.to_string())?;
+        let mut java = Command::new("java");
+        java.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        java.arg(format!("-Duser.home={}", home.display()));
+        java.arg("-cp").arg(jars.join("*"));
+        java.arg("org.apache.rocketmq.controller.ControllerStartup").arg("-c").arg(&conf);
+        java.env("ROCKETMQ_HOME", &home).current_dir(&home);
+        java.stdin(Stdio::null()).stdout(Stdio::null());
+        Ok((*port, java))
+    };
+    ports.iter().enumerate().map(start).collect()
+}
+
+/// The port of the leader that a Controller names.
+fn leader_of(port: u16) -> Option<u16> {
+    let (header, _) = shown::ask(port, GET_METADATA, &json!({})).ok()?;
+    header["extFields"]["controllerLeaderAddress"].as_str()?.rsplit(':').next()?.parse().ok()
 }
 
 fn url(port: u16) -> String {

@@ -4,7 +4,8 @@
 //! Each round loads the primary, lets something fail, and waits for a box that acknowledges. Every
 //! acknowledged message must be read at the end of each round, and no box may acknowledge after the
 //! other one could. `majority` is what decides, `gate` a way to it that can be cut, `boxes` the
-//! pair, `load` the producers, `round` the faults.
+//! pair, `load` the producers, `round` the faults; `shared` is two boxes that are each other's
+//! standby.
 //! Never: a word to the pair about who is the primary.
 
 mod boxes;
@@ -13,5 +14,6 @@ mod load;
 mod majority;
 mod rig;
 mod round;
+mod shared;
 
 pub use rig::{Arguments, check};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::boxes::Pair;
-use super::load::{Acknowledged, Producer, Seen, probe, read_all};
+use super::load::{Acknowledged, Producer, Seen, Target, probe, read_all};
 use super::majority::Majority;
 use super::rig::By;
 
@@ -16,7 +16,13 @@ const TOPIC: &str = "arbitration";
 const PRODUCERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(40);
 /// A member of the majority is away for longer than an election among the others takes.
-const ELECTION: Duration = Duration::from_secs(3);
+fn election(by: By) -> Duration {
+    match by {
+        By::Etcd => Duration::from_secs(3),
+        // Theirs waits for three heartbeats of two seconds.
+        By::Controller => Duration::from_secs(15),
+    }
+}
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +35,7 @@ pub(super) enum Fault {
     Cut,
     /// The majority says nothing for longer than a lease.
     Silence,
-    /// One member of the majority is killed.
+    /// One member of the majority is killed; of Controllers their leader.
     Member,
     /// `kill -9` of both boxes at once.
     Both,
@@ -40,12 +46,15 @@ impl Fault {
     pub(super) const ALL: [Fault; 6] =
         [Fault::Kill, Fault::Stop, Fault::Both, Fault::Silence, Fault::Cut, Fault::Member];
 
-    /// Those that can be made: a Controller tells its own address, which no gate can cut, and
-    /// there is one of it.
-    pub(super) fn possible(by: By) -> &'static [Fault] {
+    /// Those that can be made: a Controller tells its own address, which no gate can cut, and one
+    /// that is alone cannot be replaced.
+    pub(super) fn possible(by: By, controllers: u8) -> Vec<Fault> {
+        let all = Fault::ALL.into_iter();
         match by {
-            By::Etcd => &Fault::ALL,
-            By::Controller => &Fault::ALL[..4],
+            By::Etcd => all.collect(),
+            By::Controller => all
+                .filter(|kind| *kind != Fault::Cut && (*kind != Fault::Member || controllers > 1))
+                .collect(),
         }
     }
 }
@@ -75,27 +84,30 @@ impl Rounds {
     /// One round.
     pub(super) fn run(&mut self, number: u64, fault: Fault, run_ms: u64) -> Result<(), String> {
         let old = self.pair.settled()?;
-        let binary = self.pair.binary.clone();
         let server = self.pair.name_server(old);
         let producers: Vec<Producer> = (0..PRODUCERS)
-            .map(|at| Producer::start(&binary, TOPIC, &server, format!("r{number}-p{at}")))
+            .map(|at| Producer::start(self.target(&server), format!("r{number}-p{at}")))
             .collect::<Result<_, _>>()?;
         std::thread::sleep(Duration::from_millis(run_ms));
         let began = Instant::now();
-        self.fail(fault, old, number);
-        let (new, seen) = self.first_acknowledged(fault, old, number)?;
+        let member = self.fail(fault, old, number)?;
+        let (mut new, mut seen) = self.first_acknowledged(fault, old, number)?;
+        let port = self.pair.port(old);
+        let mut from_old: Acknowledged = Vec::new();
         if fault == Fault::Member {
-            std::thread::sleep(ELECTION);
+            from_old = self.watch(number);
+            if let Some(moved) = from_old.iter().find(|one| one.port != port) {
+                (new, seen) = (1 - old, moved.clone());
+            }
         }
         let looked = Instant::now();
-        self.heal(fault, old, number)?;
+        self.heal(fault, old, member)?;
         let late = self.late(old, new, number);
-        let mut from_old: Acknowledged = Vec::new();
-        let port = self.pair.port(old);
-        let mut both = late.iter().filter(|seen| seen.port == port).count();
+        let after = |one: &&Seen| one.at > seen.at && one.port == port;
+        let mut both = late.iter().chain(&from_old).filter(after).count();
         for producer in producers {
             let own = producer.end();
-            let after = own.iter().filter(|one| one.at > seen.at && one.port == port).count();
+            let after = own.iter().filter(after).count();
             // A process that is stopped between the look at its lease and the send goes on with
             // the send: one for each producer, which waits for one. It must not be lost, either.
             let under_way = usize::from(fault == Fault::Stop && after == 1);
@@ -124,7 +136,12 @@ impl Rounds {
         self.count_lost()
     }
 
-    fn fail(&mut self, fault: Fault, old: usize, number: u64) {
+    fn target<'a>(&'a self, name_server: &'a str) -> Target<'a> {
+        Target { binary: &self.pair.binary, topic: TOPIC, name_server, broker: "pair-0" }
+    }
+
+    /// Lets it fail; which member of the majority it was.
+    fn fail(&mut self, fault: Fault, old: usize, number: u64) -> Result<usize, String> {
         match fault {
             Fault::Kill => self.pair.kill(old),
             Fault::Stop => self.pair.freeze(old, true),
@@ -134,12 +151,28 @@ impl Rounds {
                 std::thread::sleep(self.lease + Duration::from_secs(1));
                 self.majority.freeze(false);
             }
-            Fault::Member => self.majority.kill(number as usize),
+            Fault::Member => return self.majority.kill(number),
             Fault::Both => {
                 self.pair.kill(old);
                 self.pair.kill(1 - old);
             }
         }
+        Ok(0)
+    }
+
+    /// What is acknowledged, and by whom, while the others elect: both name servers are asked.
+    fn watch(&self, number: u64) -> Acknowledged {
+        let until = Instant::now() + election(self.pair.by);
+        let mut found = Vec::new();
+        for n in 0.. {
+            if Instant::now() >= until {
+                break;
+            }
+            let server = self.pair.name_server(n % 2);
+            found.extend(probe(self.target(&server), &format!("r{number}-watch-{n}")));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        found
     }
 
     /// The box that acknowledges first after the fault, and what.
@@ -163,7 +196,7 @@ impl Rounds {
             for at in &order {
                 let (body, server) =
                     (format!("r{number}-new-{n}-{at}"), self.pair.name_server(*at));
-                let Some(seen) = probe(&self.pair.binary, TOPIC, &server, &body) else { continue };
+                let Some(seen) = probe(self.target(&server), &body) else { continue };
                 if let Some(by) = order.iter().find(|by| self.pair.port(**by) == seen.port) {
                     return Ok((*by, seen));
                 }
@@ -176,7 +209,7 @@ impl Rounds {
         Err(format!("nobody of {order:?} acknowledges"))
     }
 
-    fn heal(&mut self, fault: Fault, old: usize, number: u64) -> Result<(), String> {
+    fn heal(&mut self, fault: Fault, old: usize, member: usize) -> Result<(), String> {
         match fault {
             Fault::Kill => self.pair.boot(old),
             Fault::Stop => {
@@ -189,7 +222,7 @@ impl Rounds {
                 self.pair.cut(old, false);
                 Ok(())
             }
-            Fault::Member => self.majority.revive(number as usize),
+            Fault::Member => self.majority.revive(member),
             Fault::Silence | Fault::Both => Ok(()),
         }
     }
@@ -202,7 +235,7 @@ impl Rounds {
         let server = self.pair.name_server(old);
         let try_one = |n: u64| {
             let body = format!("r{number}-late-{n}");
-            probe(&self.pair.binary, TOPIC, &server, &body)
+            probe(self.target(&server), &body)
         };
         (0..5).filter_map(try_one).collect()
     }
@@ -256,7 +289,7 @@ impl Rounds {
 }
 
 /// The longest time without an acknowledgement between two moments.
-fn longest_pause(seen: &Acknowledged, from: Instant, to: Instant) -> Duration {
+pub(super) fn longest_pause(seen: &Acknowledged, from: Instant, to: Instant) -> Duration {
     let mut times: Vec<Instant> = seen.iter().map(|seen| seen.at).collect();
     times.retain(|at| (from..to).contains(at));
     times.extend([from, to]);

@@ -67,6 +67,8 @@ pub(super) struct Tally {
     /// Times without a writable primary; of a planned change apart.
     pub(super) gaps: Vec<Duration>,
     pub(super) planned: Vec<Duration>,
+    /// Planned changes that the primary gave up, since its standby did not confirm in time.
+    pub(super) stayed: u64,
     /// Sends tried on both boxes at once.
     pub(super) probes: u64,
     /// Messages missing after an asynchronous failover, and the lag that was told, bytes.
@@ -92,14 +94,16 @@ pub fn check(arguments: &Arguments) -> Result<String, String> {
     let longest = |gaps: &[Duration]| gaps.iter().max().map_or(0, Duration::as_millis);
     Ok(format!(
         "failover: {} rounds, {} messages acknowledged, 0 lost; {} committed, 0 given again; {} \
-         probes of both boxes, 0 taken by both; longest without a primary {} ms, planned {} ms; \
-         {asynchronous} asynchronous rounds: {} of {} missing, within {} bytes of lag told",
+         probes of both boxes, 0 taken by both; longest without a primary {} ms, planned {} ms; {} \
+         planned ones given up in time; {asynchronous} asynchronous rounds: {} of {} missing, \
+         within {} bytes of lag told",
         arguments.rounds,
         sync.acknowledged.len() + loose.acknowledged.len(),
         sync.offsets.values().sum::<u64>(),
         sync.probes + loose.probes,
         longest(&[sync.gaps, loose.gaps].concat()),
         longest(&sync.planned),
+        sync.stayed,
         loose.missing,
         loose.acknowledged.len() as u64 + loose.missing,
         loose.told_bytes,

@@ -10,10 +10,14 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::node::{NAMESRV, Node};
 use super::rig::{Fault, Tally};
 use crate::toolbox;
 
+/// A planned change is tried so often.
+const ATTEMPTS: usize = 3;
 /// Producers at once.
 const PRODUCERS: usize = 3;
 /// Offsets are gathered for this long before they are in the log, and shipped.
@@ -44,10 +48,10 @@ impl Round {
         std::thread::sleep(Duration::from_millis(self.run_ms / 2));
         commit(old, &mut tally.offsets)?;
         std::thread::sleep(SETTLE.max(Duration::from_millis(self.run_ms / 2)));
-        let began = Instant::now();
+        let mut began = Instant::now();
         self.strike(old, new)?;
         if self.fault == Fault::Switchover {
-            old.operate(&["switchover"])?;
+            began = switchover(old, tally)?;
         } else {
             new.wait("without a primary", |row| row["standing"] == "no primary")?;
             new.operate(&["promote"])?;
@@ -208,6 +212,23 @@ impl Round {
         });
         Ok(Producer { child, feeder, reader })
     }
+}
+
+/// Hands the role over as an operator does; when the last attempt began. A primary whose standby
+/// does not confirm the last position within `slaveTimeout` says so and stays: it is asked again.
+fn switchover(old: &Node, tally: &mut Tally) -> Result<Instant, String> {
+    let mut why = String::new();
+    for _ in 0..ATTEMPTS {
+        let began = Instant::now();
+        match old.operate(&["switchover"]) {
+            Ok(_) => return Ok(began),
+            Err(error) => why = error,
+        }
+        tally.stayed += 1;
+        let well = |row: &Value| row["role"] == "primary" && row["standing"] == "in sync";
+        old.wait("still the primary", well)?;
+    }
+    Err(why)
 }
 
 /// Lets the group read some messages and commit. None may come from before where it stood.

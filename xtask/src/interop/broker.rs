@@ -61,7 +61,28 @@ impl Broker {
 
     /// Address of its control port.
     pub(super) fn control(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.shard - 11)
+        format!("127.0.0.1:{}", self.control_port())
+    }
+
+    /// Port of a shard.
+    pub(super) fn port(&self, shard: u8) -> u16 {
+        self.ports.shard + 10 * u16::from(shard)
+    }
+
+    /// Its control port.
+    pub(super) fn control_port(&self) -> u16 {
+        self.ports.shard - 11
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self) -> Result<(), String> {
+        self.still_there()?;
+        self.process.kill()
+    }
+
+    /// The next start of one that was killed.
+    pub(super) fn start_again(&mut self) -> Result<(), String> {
+        self.restart(None, Instant::now()).map(drop)
     }
 
     /// SIGKILL, and the next start at once; `fail_point` is where the new process will kill
@@ -70,8 +91,7 @@ impl Broker {
         &mut self,
         fail_point: Option<&str>,
     ) -> Result<Duration, String> {
-        self.still_there()?;
-        self.process.kill()?;
+        self.kill()?;
         self.restart(fail_point, Instant::now())
     }
 

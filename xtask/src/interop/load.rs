@@ -61,12 +61,30 @@ impl Load {
 
     /// Acknowledged keys, how many of them are missing or damaged, and what the client said.
     pub(crate) fn verify(&self, namesrv: &str) -> Result<(u64, u64, String), String> {
+        self.begin_reading(namesrv)?.end()
+    }
+
+    /// Starts the client that reads everything.
+    pub(crate) fn begin_reading(&self, namesrv: &str) -> Result<Reading, String> {
         let journal = self.folder.join("keys");
         let task =
             Task { namesrv, prefix: self.prefix, feature: "verify", journal: Some(&journal) };
         let command = (self.wrap)(self.client.command(task, &self.folder)?);
         let process = Process::start(command, self.client.name, &self.folder.join("err"))?;
-        let line = process.wait_for("VERIFY", VERIFY_WITHIN)?;
+        Ok(Reading { client: self.client, process })
+    }
+}
+
+/// A client that reads what was acknowledged.
+pub(crate) struct Reading {
+    client: Client,
+    process: Process,
+}
+
+impl Reading {
+    /// Waits for its end: as [`Load::verify`].
+    pub(crate) fn end(self) -> Result<(u64, u64, String), String> {
+        let line = self.process.wait_for("VERIFY", VERIFY_WITHIN)?;
         let number = |word: &str| -> Option<u64> {
             let mut words = line.split(' ').skip_while(|found| *found != word);
             words.nth(1)?.parse().ok()

@@ -10,6 +10,7 @@ mod install;
 mod kill;
 mod load;
 mod process;
+mod registered_pair;
 mod registration;
 mod remarks;
 mod report;

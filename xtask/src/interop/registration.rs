@@ -3,8 +3,8 @@
 //! A Java name server of 5.4.0 and a second weir are started, and a weir whose `namesrvAddr` names
 //! both, an address where nothing listens and a name without an address. A stock Java client then
 //! sends and consumes through the Java name server alone; a new topic, a narrowed permission and
-//! the orderly end of the broker must be seen in both routes at once. Everything listens on
-//! loopback.
+//! the orderly end of the broker must be seen in both routes at once. At the end a pair registers
+//! its halves (`registered_pair`). Everything listens on loopback.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,7 @@ use super::broker::Broker;
 use super::client::{CLIENTS, Task};
 use super::install;
 use super::process::Process;
+use super::registered_pair;
 use super::scratch::Scratch;
 use crate::toolbox;
 
@@ -62,6 +63,7 @@ pub fn registration(arguments: &RegistrationArguments) -> Result<String, String>
     drop(weir);
     told.push(format!("unregistered {:.2} s", stage.gone()?.as_secs_f64()));
     drop(other);
+    told.push(registered_pair::check(&scratch, &binary, port)?);
     drop(java);
     Ok(format!("registration: {}", told.join(", ")))
 }
