@@ -255,7 +255,8 @@ fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Resul
         }
         if Instant::now() > until {
             drop(running);
-            session.note(format!("the standby was not rebuilt within {REBUILD_PATIENCE:?}: {row}"));
+            let why = format!("the standby was not rebuilt within {REBUILD_PATIENCE:?}: {row}");
+            session.note(why);
             return Ok(());
         }
         thread::sleep(Duration::from_millis(20));
