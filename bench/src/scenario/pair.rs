@@ -264,8 +264,8 @@ fn rebuild(session: &mut Session, args: &PairArgs, pair: &mut Pair) -> io::Resul
     let took_s = began.elapsed().as_secs_f64();
     drop(running);
     session.note(format!(
-        "rebuilt by {:.0} MiB in {took_s:.2} s beside {half:.0} messages a second; the device reads \
-         {:.0} MiB a second",
+        "rebuilt by {:.0} MiB in {took_s:.2} s beside {half:.0} messages a second; the device \
+         reads {:.0} MiB a second",
         bytes / f64::from(1 << 20),
         read_s / f64::from(1 << 20),
     ));
