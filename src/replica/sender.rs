@@ -2,8 +2,8 @@
 //! behind.
 //!
 //! A block goes out in the turn that hands it to the device. What the standby has not acknowledged
-//! is bounded by a window; one that fell behind the ring is fed by cold reads, one in the air while
-//! what came before goes out, under the bandwidth limit, so that producers do not feel it.
+//! is bounded by a window; one that fell behind the ring is fed by cold reads, one at a time, under
+//! the bandwidth limit, so that producers do not feel it.
 //! Never: a block before the peer has proved who it is; an acknowledgement believed beyond what was
 //! sent.
 
@@ -22,18 +22,12 @@ const AGE_STEP_NS: u64 = 5_000_000;
 /// Unused bandwidth is kept for this long.
 const BURST_NS: u64 = 100_000_000;
 
-/// Windows that are read and not sent to their end, at most.
-const WINDOWS_AHEAD: usize = 2;
-
-/// Old blocks on their way from disk to the standby.
-#[derive(Debug, Default)]
-struct Old {
-    /// What was read, in the log's order.
-    here: VecDeque<Window>,
-    /// What is being read.
-    reading: Option<ColdRead>,
-    /// Position behind what was asked for last.
-    upto: u64,
+/// Where old blocks come from.
+#[derive(Debug)]
+enum Source {
+    Nothing,
+    Reading(ColdRead),
+    Here(Window),
 }
 
 /// A standby being fed.
@@ -56,7 +50,7 @@ pub(super) struct Sender {
     goal: u64,
     /// Error of its own log, 0: none.
     pub(super) failed: u64,
-    old: Old,
+    source: Source,
     /// Positions and when the log ended there, oldest first.
     ages: VecDeque<(u64, u64)>,
     /// Bytes that catching up may still read, and when that was counted.
@@ -76,7 +70,7 @@ impl Sender {
             durable: 0,
             goal,
             failed: 0,
-            old: Old::default(),
+            source: Source::Nothing,
             ages: VecDeque::new(),
             budget: (0, 0),
         }
@@ -144,7 +138,6 @@ impl Sender {
                 break;
             }
         }
-        self.read_ahead(driver, log);
         let silent_ns = now_ns.saturating_sub(self.link.spoke_ns);
         if silent_ns >= HA_BEAT_MS * 1_000_000 && self.link.is_drained() {
             let (durable, wall_ms) = (log.watermarks().durable, driver.wall_ms());
@@ -156,7 +149,10 @@ impl Sender {
     }
 
     fn push_staged(&mut self, log: &Log, end: u64) -> bool {
-        self.old.here.clear();
+        // A read in the air is waited for all the same: its answer must not pass for another's.
+        if let Source::Here(_) = self.source {
+            self.source = Source::Nothing;
+        }
         let Some(block) = log.staged_from(self.next) else { return false };
         self.link.put(Kind::Block, self.epoch, end, &[&block.header, block.records]);
         self.next = block.end;
@@ -164,49 +160,35 @@ impl Sender {
     }
 
     fn push_cold(&mut self, driver: &mut Driver, log: &Log, end: u64) -> Result<bool, String> {
-        while let Some(window) = self.old.here.front() {
-            if let Some(block) = Log::window_from(window, self.next) {
-                if self.budget.0 == 0 {
-                    return Ok(false);
+        match &self.source {
+            Source::Reading(_) => return Ok(false),
+            Source::Here(window) => {
+                if let Some(block) = Log::window_from(window, self.next) {
+                    if self.budget.0 == 0 {
+                        return Ok(false);
+                    }
+                    self.budget.0 = self.budget.0.saturating_sub(block.records.len() as u64);
+                    let parts: [&[u8]; 2] = [&block.header, block.records];
+                    self.link.put(Kind::Block, self.epoch, end, &parts);
+                    self.next = block.end;
+                    return Ok(true);
                 }
-                self.budget.0 = self.budget.0.saturating_sub(block.records.len() as u64);
-                let parts: [&[u8]; 2] = [&block.header, block.records];
-                self.link.put(Kind::Block, self.epoch, end, &parts);
-                self.next = block.end;
-                return Ok(true);
+                if let Some(damage) = window.damage() {
+                    return Err(format!("what it needs next cannot be read: {damage}"));
+                }
             }
-            if let Some(damage) = window.damage() {
-                return Err(format!("what it needs next cannot be read: {damage}"));
-            }
-            self.old.here.pop_front();
+            Source::Nothing => {}
         }
-        if self.old.reading.is_none() && !self.read(driver, log, self.next) {
+        let Some(cold) = log.cold(self.next) else {
             return Err(format!(
                 "position {} is not in this log any more: it lies in a hole, or retention has \
                  passed it; begin the standby anew with an empty data directory",
                 self.next
             ));
-        }
-        Ok(false)
-    }
-
-    /// Has the window read that comes after those that are here, while they go out.
-    fn read_ahead(&mut self, driver: &mut Driver, log: &Log) {
-        let Old { here, reading, upto } = &self.old;
-        let wanted = *upto > self.next && *upto < log.resident_from() && self.budget.0 > 0;
-        if wanted && reading.is_none() && (1..WINDOWS_AHEAD).contains(&here.len()) {
-            // What is not there is missed when it is needed.
-            self.read(driver, log, *upto);
-        }
-    }
-
-    /// Begins to read the window that holds `position`. `false`: nothing on disk does.
-    fn read(&mut self, driver: &mut Driver, log: &Log, position: u64) -> bool {
-        let Some(cold) = log.cold(position) else { return false };
+        };
         driver.read(cold.file, cold.offset, Buf::new(cold.len), token(KIND_COLD, self.link.id));
-        self.old.reading = Some(cold);
-        self.old.upto = log.window_end(position);
-        true
+        self.source = Source::Reading(cold);
+        Ok(false)
     }
 
     /// A window that was asked for came.
@@ -216,9 +198,9 @@ impl Sender {
         buf: Buf,
         result: Result<usize, Errno>,
     ) -> Result<(), String> {
-        let Some(cold) = self.old.reading.take() else { return Ok(()) };
+        let Source::Reading(cold) = self.source else { return Ok(()) };
         let got = result.map_err(|errno| format!("reading old blocks failed: {errno}"))?;
-        self.old.here.push_back(log.open_window(cold, buf, got));
+        self.source = Source::Here(log.open_window(cold, buf, got));
         Ok(())
     }
 
