@@ -292,14 +292,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        for (name, child) in &mut self.children {
-            // keepalived takes its address away when it is asked to end; the others need no word.
-            if name.starts_with("keepalived") {
-                let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            } else {
-                let _ = child.kill();
-            }
-            let _ = child.wait();
+        // keepalived takes its address away when it is asked to end, a broker its memory.
+        for (_, child) in &mut self.children {
+            toolbox::end(child);
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use crate::failover::{Node, Rig, signal};
+use crate::failover::{Node, Rig};
 use crate::interop::{Load, here};
 use crate::{mutual, rebuild, shown, toolbox};
 
@@ -275,7 +275,7 @@ fn only_entry(dir: &Path) -> Result<PathBuf, String> {
 
 fn hold(node: &Node, name: &str) -> Result<(), String> {
     let child = node.child.as_ref().ok_or("a box that does not run")?;
-    signal(child, name);
+    toolbox::signal(child, name);
     Ok(())
 }
 

@@ -5,8 +5,9 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command};
+use std::process::{Child, ChildStdin, Command};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// The repository: the folder above this crate.
 #[must_use]
@@ -34,6 +35,27 @@ pub fn target() -> PathBuf {
 pub fn run(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// Sends a signal, by its name without SIG, to a program that was started here.
+pub fn signal(child: &Child, name: &str) {
+    // One that is gone needs none.
+    let _ = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+}
+
+/// Ends a broker as a service manager would, so that it takes its staging memory along; by force
+/// when it does not end within ten seconds.
+pub fn end(child: &mut Child) {
+    // A frozen one hears nothing else.
+    signal(child, "CONT");
+    signal(child, "TERM");
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It may have ended between the two calls.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Feeds a producer the lines `name-0`, `name-1`, … until it takes no more; gives those it took.

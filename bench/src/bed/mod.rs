@@ -7,6 +7,7 @@
 mod args;
 mod generator;
 mod java;
+mod neighbour;
 mod progress;
 mod relay;
 mod run;
@@ -17,6 +18,7 @@ mod ticks;
 pub(crate) use args::{BedArgs, Lengths};
 pub(crate) use generator::Load;
 pub(crate) use java::JavaArgs;
+pub(crate) use neighbour::{Habit, Neighbour};
 pub(crate) use relay::Relay;
 pub(crate) use run::{Watch, measure, point};
 pub(crate) use server::{Kind, Server, Setup};

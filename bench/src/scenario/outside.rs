@@ -5,22 +5,14 @@
 //! cache. Both come from the broker's histograms of one run, which begin with its start; the
 //! generator's own lateness is in neither.
 
-use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::io;
 
 use clap::Args;
 
 use super::ladder::CLOSED;
 use super::steps::{self, Label, START_S, size_name};
-use crate::bed::{BedArgs, Kind, Lengths, Load, Server, Session, Setup};
+use crate::bed::{BedArgs, Habit, Kind, Lengths, Load, Neighbour, Server, Session, Setup};
 use crate::findings::{Ratio, Target};
-
-/// Bytes the neighbour writes at once.
-const PIECE: usize = 1024 * 1024;
 
 /// The time outside of the device.
 #[derive(Args, Clone, Debug)]
@@ -35,9 +27,6 @@ pub(crate) struct OutsideArgs {
     /// Connections.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub connections: u16,
-    /// MiB of page cache the neighbour dirties before it has them written, again and again.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=65_536))]
-    pub dirty: u64,
 }
 
 /// Runs it.
@@ -69,16 +58,13 @@ pub(crate) fn outside(args: &OutsideArgs) -> io::Result<()> {
             // Histograms begin with the broker.
             server.kill()?;
             server.start_again()?;
-            let neighbour = match i {
-                0 => None,
-                _ => Some(Neighbour::start(&session.root, args.dirty, session.bed.load_core)?),
-            };
+            let (file, core) = (session.root.join("neighbour"), session.bed.load_core);
+            let neighbour = (i == 1).then(|| Neighbour::start(file, Habit::Dirties, core));
+            let neighbour = neighbour.transpose()?;
             let step = if i == 0 { "50 %" } else { "50 %, neighbour" };
             steps::run(&mut session, &server, &half, &label(step), each)?;
             found[i] = Outside::of(&server)?;
-            if let Some(neighbour) = neighbour {
-                session.note(format!("round {round}: {}", neighbour.end()?));
-            }
+            neighbour.map_or(Ok(()), Neighbour::end)?;
         }
         own.push((found[0].p99_ns, found[0].device_p99_ns));
         beside.push((found[1].p999_ns, found[0].p999_ns));
@@ -112,62 +98,5 @@ impl Outside {
             p999_ns: figure("/sinceStart/outside/p999")?,
             device_p99_ns: figure("/sinceStart/device/p99")?,
         })
-    }
-}
-
-/// Another program of the box, which writes a file through the page cache as fast as it can.
-struct Neighbour {
-    file: PathBuf,
-    stop: Arc<AtomicBool>,
-    written: Arc<AtomicU64>,
-    thread: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl Neighbour {
-    /// Starts it in `dir`, on core `core`; it dirties `mib` before it has them written.
-    fn start(dir: &Path, mib: u64, core: usize) -> io::Result<Self> {
-        let path = dir.join("neighbour");
-        let mut file = File::create(&path)?;
-        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (ends, counts) = (Arc::clone(&stop), Arc::clone(&written));
-        let thread = thread::spawn(move || {
-            weir_io::cpu::pin(core)?;
-            let piece = vec![0xA5; PIECE];
-            while !ends.load(Ordering::Relaxed) {
-                file.seek(SeekFrom::Start(0))?;
-                for _ in 0..mib {
-                    file.write_all(&piece)?;
-                    counts.fetch_add(1, Ordering::Relaxed);
-                    if ends.load(Ordering::Relaxed) {
-                        return Ok(());
-                    }
-                }
-                file.sync_data()?;
-            }
-            Ok(())
-        });
-        Ok(Self { file: path, stop, written, thread: Some(thread) })
-    }
-
-    /// Ends it; what it did, in words.
-    fn end(mut self) -> io::Result<String> {
-        self.join()?;
-        Ok(format!("the neighbour dirtied {} MiB", self.written.load(Ordering::Relaxed)))
-    }
-
-    fn join(&mut self) -> io::Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it died")));
-        fs::remove_file(&self.file)?;
-        ended
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        if let Err(error) = self.join() {
-            eprintln!("the neighbour: {error}");
-        }
     }
 }

@@ -138,7 +138,17 @@ impl Trials {
         if now() == value {
             return Ok(());
         }
-        let written = self.tree.write(&file.path, value);
+        // What was not set is so again by what the kernel had in its place.
+        let instead = file.old.iter().find(|entry| {
+            side == Side::Wanted
+                && value == "0"
+                && entry.path == file.path
+                && entry.restore != file.path
+        });
+        let written = match instead {
+            Some(entry) => self.tree.write(&entry.restore, &entry.value),
+            None => self.tree.write(&file.path, value),
+        };
         written.map_err(|error| format!("/{}: {value} was refused: {error}", file.path))?;
         // A kernel may round what is wanted (huge pages, -1 for its own value).
         match now() {

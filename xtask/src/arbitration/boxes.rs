@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::gate::Gate;
 use super::majority::{self, Majority};
 use super::rig::By;
+use crate::toolbox;
 
 /// How long anything may take until the rig gives up.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -173,7 +174,7 @@ impl Pair {
     /// Stops a box where it is, or lets it go on.
     pub(super) fn freeze(&self, at: usize, frozen: bool) {
         if let Some(child) = &self.nodes[at].child {
-            signal(child, if frozen { "STOP" } else { "CONT" });
+            toolbox::signal(child, if frozen { "STOP" } else { "CONT" });
         }
     }
 
@@ -205,9 +206,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // It may have ended between the two calls.
-            let _ = child.kill();
-            let _ = child.wait();
+            toolbox::end(child);
         }
     }
 }
@@ -221,10 +220,4 @@ fn listen_port() -> Result<u16, String> {
         }
     }
     Err("no free ports on loopback".into())
-}
-
-/// Sends a signal to a process of this rig.
-pub(super) fn signal(child: &Child, name: &str) {
-    // A process that is gone needs none.
-    let _ = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
 }

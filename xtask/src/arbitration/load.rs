@@ -150,6 +150,18 @@ pub(super) fn read_all(
     }
 }
 
+/// Whether everything that was acknowledged was read.
+pub(super) fn none_lost(
+    acknowledged: &BTreeSet<String>,
+    read: &BTreeSet<String>,
+) -> Result<(), String> {
+    let lost: Vec<&String> = acknowledged.difference(read).collect();
+    match lost.get(..lost.len().min(5)) {
+        None | Some([]) => Ok(()),
+        Some(some) => Err(format!("{} acknowledged messages are lost: {some:?}", lost.len())),
+    }
+}
+
 /// Port of the broker that stored a message, from its id: address, port, position in hex.
 fn stored_at(line: &str) -> Option<u16> {
     let is_stored = ["SEND_OK", "SLAVE_NOT_AVAILABLE"].iter().any(|word| line.starts_with(word));

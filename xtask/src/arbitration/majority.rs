@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::gate::Gate;
 use super::rig::By;
+use crate::toolbox;
 use crate::{interop, shown};
 
 /// Members of etcd.
@@ -65,7 +66,7 @@ impl Majority {
     /// Stops all of them where they are, or lets them go on.
     pub(super) fn freeze(&self, frozen: bool) {
         for member in &self.members {
-            super::boxes::signal(&member.child, if frozen { "STOP" } else { "CONT" });
+            toolbox::signal(&member.child, if frozen { "STOP" } else { "CONT" });
         }
     }
 

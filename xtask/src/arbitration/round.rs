@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::boxes::Pair;
-use super::load::{Acknowledged, Producer, Seen, Target, probe, read_all};
+use super::load::{Acknowledged, Producer, Seen, Target, none_lost, probe, read_all};
 use super::majority::Majority;
 use super::rig::By;
 
@@ -57,6 +57,16 @@ impl Fault {
                 .collect(),
         }
     }
+}
+
+/// The longest time that each kind of failure took, in words.
+pub(super) fn longest_of(gaps: &[(Fault, Duration)]) -> String {
+    let longest = |fault: &Fault| {
+        let of = gaps.iter().filter(|(kind, _)| kind == fault);
+        let longest = of.map(|(_, gap)| gap.as_millis()).max()?;
+        Some(format!("{fault:?} {longest} ms").to_lowercase())
+    };
+    Fault::ALL.iter().filter_map(longest).collect::<Vec<_>>().join(", ")
 }
 
 /// The rounds, and what they found.
@@ -254,12 +264,7 @@ impl Rounds {
     fn count_lost(&self) -> Result<(), String> {
         let Some(primary) = self.pair.primary()? else { return Err("no primary".into()) };
         let read = read_all(&self.pair.binary, TOPIC, &self.pair.name_server(primary))?;
-        let lost: Vec<&String> = self.acknowledged.difference(&read).collect();
-        if lost.is_empty() {
-            return Ok(());
-        }
-        let some: Vec<&&String> = lost.iter().take(5).collect();
-        Err(format!("{} acknowledged messages are lost: {some:?}", lost.len()))
+        none_lost(&self.acknowledged, &read)
     }
 
     /// The last lines of both boxes.
@@ -269,12 +274,6 @@ impl Rounds {
 
     /// What was found.
     pub(super) fn words(&self, rounds: u64) -> String {
-        let longest = |fault: &Fault| {
-            let of = self.gaps.iter().filter(|(kind, _)| kind == fault);
-            let longest = of.map(|(_, gap)| gap.as_millis()).max()?;
-            Some(format!("{fault:?} {longest} ms").to_lowercase())
-        };
-        let gaps: Vec<String> = Fault::ALL.iter().filter_map(longest).collect();
         format!(
             "arbitration: {rounds} rounds, {} takeovers, {} messages acknowledged, 0 lost, both \
              boxes writable 0 times, {} under way when stopped; longest without a writable \
@@ -283,7 +282,7 @@ impl Rounds {
             self.acknowledged.len(),
             self.under_way,
             self.lease.as_secs(),
-            gaps.join(", ")
+            longest_of(&self.gaps)
         )
     }
 }

@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::gate::Gate;
-use super::load::{Acknowledged, Prober, Producer, Seen, Target, probe, read_all};
+use super::load::{Acknowledged, Prober, Producer, Seen, Target, none_lost, probe, read_all};
 use super::majority::Majority;
 use super::rig::By;
-use super::round::{Fault, longest_pause};
-use crate::failover::{Node, Rig, signal};
+use super::round::{Fault, longest_of, longest_pause};
+use crate::failover::{Node, Rig};
 use crate::mutual::{control, follows, kill, namesrv, rows, told};
+use crate::toolbox;
 
 const TOPIC: &str = "shared";
 /// Broker names of the shards; a box is at first the primary of the one with its own number.
@@ -123,7 +124,7 @@ impl Shared {
         let node = &mut self.nodes[lost];
         match (fault, &node.child) {
             (Fault::Kill, _) => kill(node)?,
-            (Fault::Stop, Some(child)) => signal(child, "STOP"),
+            (Fault::Stop, Some(child)) => toolbox::signal(child, "STOP"),
             (Fault::Cut, _) => self.gates[lost].iter().for_each(|gate| gate.set_cut(true)),
             _ => return Err(format!("{fault:?} cannot be done to a box that shares")),
         }
@@ -134,7 +135,7 @@ impl Shared {
         let node = &mut self.nodes[lost];
         match (fault, &node.child) {
             (Fault::Kill, _) => self.rig.start(node, None)?,
-            (Fault::Stop, Some(child)) => signal(child, "CONT"),
+            (Fault::Stop, Some(child)) => toolbox::signal(child, "CONT"),
             _ => {
                 // Both live beside each other for a while.
                 std::thread::sleep(self.lease);
@@ -201,12 +202,7 @@ impl Shared {
 
     fn count_lost(&self) -> Result<(), String> {
         let read = read_all(&self.rig.binary, TOPIC, &namesrv(&self.nodes[0]))?;
-        let lost: Vec<&String> = self.acknowledged.difference(&read).collect();
-        if lost.is_empty() {
-            return Ok(());
-        }
-        let some: Vec<&&String> = lost.iter().take(5).collect();
-        Err(format!("{} acknowledged messages are lost: {some:?}", lost.len()))
+        none_lost(&self.acknowledged, &read)
     }
 
     /// The last lines of both boxes.
@@ -216,12 +212,6 @@ impl Shared {
 
     /// What was found.
     pub(super) fn words(&self, rounds: u64) -> String {
-        let longest = |fault: &Fault| {
-            let of = self.gaps.iter().filter(|(kind, _)| kind == fault);
-            let longest = of.map(|(_, gap)| gap.as_millis()).max()?;
-            Some(format!("{fault:?} {longest} ms").to_lowercase())
-        };
-        let gaps: Vec<String> = Fault::ALL.iter().filter_map(longest).collect();
         format!(
             "arbitration of shared shards: {rounds} rounds, as many takeovers of one name and \
              returns, {} messages acknowledged, 0 lost, both boxes writable for a name 0 times, \
@@ -230,7 +220,7 @@ impl Shared {
             self.acknowledged.len(),
             self.under_way,
             self.lease.as_secs(),
-            gaps.join(", "),
+            longest_of(&self.gaps),
             self.own.as_millis()
         )
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::toolbox;
 use serde_json::Value;
 
 /// How long anything may take until the rig gives up.
@@ -80,9 +81,7 @@ impl Rig {
     /// Ends a box with SIGTERM.
     pub(crate) fn end(&self, node: &mut Node) {
         if let Some(mut child) = node.child.take() {
-            signal(&child, "TERM");
-            // Its end is not what is looked at here.
-            let _ = child.wait();
+            toolbox::end(&mut child);
         }
     }
 
@@ -139,12 +138,6 @@ impl Rig {
     }
 }
 
-/// Sends a signal.
-pub(crate) fn signal(child: &Child, name: &str) {
-    // A process that is gone needs none.
-    let _ = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
-}
-
 /// Ports of a box: the name server's, and its shard's with those around it.
 fn free_ports() -> Result<(u16, u16), String> {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
@@ -169,9 +162,7 @@ fn taken(base: u16) -> bool {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(child) = self.child.as_mut() {
-            // It may have ended between the two calls.
-            let _ = child.kill();
-            let _ = child.wait();
+            toolbox::end(child);
         }
     }
 }

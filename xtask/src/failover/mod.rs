@@ -11,5 +11,5 @@ mod node;
 mod rig;
 mod round;
 
-pub(crate) use boxes::{Node, Rig, signal};
+pub(crate) use boxes::{Node, Rig};
 pub use rig::{Arguments, check};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::link::{ADDRESSES, Link};
+use crate::toolbox;
 
 /// How long anything may take until the rig gives up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,9 +68,7 @@ impl Node {
     /// Ends it as a service manager would.
     pub(super) fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
-            signal(&child, "TERM");
-            // Its end is not what is looked at here.
-            let _ = child.wait();
+            toolbox::end(&mut child);
         }
     }
 
@@ -83,7 +82,7 @@ impl Node {
     /// SIGSTOP, SIGCONT and the like.
     pub(super) fn signal(&self, name: &str) {
         if let Some(child) = &self.child {
-            signal(child, name);
+            toolbox::signal(child, name);
         }
     }
 
@@ -143,17 +142,10 @@ impl Node {
     }
 }
 
-fn signal(child: &Child, name: &str) {
-    // A process that is gone needs none.
-    let _ = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
-}
-
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(child) = self.child.as_mut() {
-            // It may have ended between the two calls.
-            let _ = child.kill();
-            let _ = child.wait();
+            toolbox::end(child);
         }
     }
 }

@@ -7,8 +7,7 @@
 use std::io;
 
 use super::crowd::half_open_s;
-use super::neighbour::{Habit, Neighbour};
-use crate::bed::{Kind, Lengths, Load, Server, Session, Setup, measure, point};
+use crate::bed::{Habit, Kind, Lengths, Load, Neighbour, Server, Session, Setup, measure, point};
 use crate::findings::{Point, Ratio};
 use crate::target::resolve;
 

@@ -7,7 +7,6 @@
 
 mod crowd;
 mod loads;
-mod neighbour;
 mod turns;
 mod verdict;
 

@@ -22,7 +22,7 @@ const RATE: f64 = 512.0 * 1024.0 * 1024.0;
 
 /// What it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Habit {
+pub(crate) enum Habit {
     /// Writes 1 GiB buffered, then fsync, and again.
     Dirties,
     /// Reads a file of 1 GiB that is not in memory from its beginning to its end, and again.
@@ -31,7 +31,7 @@ pub(super) enum Habit {
 
 /// A neighbour at work.
 #[derive(Debug)]
-pub(super) struct Neighbour {
+pub(crate) struct Neighbour {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<io::Result<()>>>,
     path: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct Neighbour {
 
 impl Neighbour {
     /// Makes its file and lets it begin.
-    pub(super) fn start(path: PathBuf, habit: Habit, core: usize) -> io::Result<Self> {
+    pub(crate) fn start(path: PathBuf, habit: Habit, core: usize) -> io::Result<Self> {
         let mut file = File::create(&path)?;
         if habit == Habit::Reads {
             let block = vec![1; BLOCK];
@@ -60,7 +60,7 @@ impl Neighbour {
     }
 
     /// Ends it; the error is its own.
-    pub(super) fn end(mut self) -> io::Result<()> {
+    pub(crate) fn end(mut self) -> io::Result<()> {
         self.join()
     }
 
