@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use weir_wire::code::{request, response};
-use weir_wire::frame::{Codec, Frame};
+use weir_wire::frame::{Codec, Frame, FrameError};
 use weir_wire::header::{FieldError, Header};
 use weir_wire::reply::Reply;
 
@@ -107,31 +107,43 @@ pub(crate) fn not_supported(code: i32) -> Reject {
 impl Server {
     /// Handles one frame of a broker connection.
     pub(super) fn dispatch(&mut self, id: ConnId, peer: SocketAddr, bytes: &[u8]) -> Flow {
-        self.handle(id, peer, bytes, Server::route)
+        match Frame::parse(bytes) {
+            Ok(frame) => handlers::send::handle_alike(self, (id, peer), &frame, bytes)
+                .unwrap_or_else(|| self.handle(id, peer, &frame, bytes, Server::route)),
+            Err(fault) => self.malformed(id, fault),
+        }
     }
 
     /// Handles one frame of a name server connection.
     pub(super) fn dispatch_naming(&mut self, id: ConnId, peer: SocketAddr, bytes: &[u8]) -> Flow {
-        self.handle(id, peer, bytes, Server::route_naming)
+        match Frame::parse(bytes) {
+            Ok(frame) => self.handle(id, peer, &frame, bytes, Server::route_naming),
+            Err(fault) => self.malformed(id, fault),
+        }
     }
 
-    fn handle(&mut self, id: ConnId, peer: SocketAddr, bytes: &[u8], route: Route) -> Flow {
-        let frame = match Frame::parse(bytes) {
-            Ok(frame) => frame,
-            Err(fault) => {
-                self.close(id, &format_args!("malformed frame: {fault}"));
-                return Flow::Closed;
-            }
-        };
+    #[cold]
+    fn malformed(&mut self, id: ConnId, fault: FrameError) -> Flow {
+        self.close(id, &format_args!("malformed frame: {fault}"));
+        Flow::Closed
+    }
+
+    fn handle(
+        &mut self,
+        id: ConnId,
+        peer: SocketAddr,
+        frame: &Frame<'_>,
+        bytes: &[u8],
+        route: Route,
+    ) -> Flow {
         // Lent to the header and put back; there is one, so nothing is made here but once.
         let mut fields = self.fields.take().unwrap_or_default();
         let flow = match Header::parse(frame.codec, frame.header, &mut fields) {
             Ok(header) if header.is_response() => Flow::Done,
             Ok(header) => {
-                let born_ns = self.now_ns.saturating_sub(self.block_wait_ns);
-                let (codec, body) = (frame.codec, frame.body);
-                let call = Call { id, peer, codec, header, body, born_ns };
-                self.serve_call(&call, bytes, route)
+                let call = self.call(id, peer, frame, header);
+                let handled = route(self, &call);
+                self.conclude(&call, bytes, handled)
             }
             Err(fault) => {
                 self.close(id, &format_args!("malformed header: {fault}"));
@@ -142,9 +154,26 @@ impl Server {
         flow
     }
 
-    /// Has a request handled that stands in `bytes`.
-    fn serve_call(&mut self, call: &Call<'_>, bytes: &[u8], route: Route) -> Flow {
-        match route(self, call) {
+    /// The request with this header.
+    pub(super) fn call<'a>(
+        &self,
+        id: ConnId,
+        peer: SocketAddr,
+        frame: &Frame<'a>,
+        header: Header<'a>,
+    ) -> Call<'a> {
+        let born_ns = self.now_ns.saturating_sub(self.block_wait_ns);
+        Call { id, peer, codec: frame.codec, header, body: frame.body, born_ns }
+    }
+
+    /// Ends the request that stands in `bytes` and was handled so.
+    pub(super) fn conclude(
+        &mut self,
+        call: &Call<'_>,
+        bytes: &[u8],
+        handled: Result<Handled, Reject>,
+    ) -> Flow {
+        match handled {
             Ok(Handled::Done) => Flow::Done,
             Ok(Handled::Full) => Flow::Blocked,
             Ok(Handled::Later) => {

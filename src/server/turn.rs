@@ -17,6 +17,7 @@ use super::changes::Changes;
 use super::connection::{ConnId, Connection, Connections, Role};
 use super::deferred::KeptList;
 use super::drain::Drain;
+use super::handlers::send::Patterns;
 use super::mail::PostOffice;
 use super::naming::NamingDesk;
 use super::tokens;
@@ -59,6 +60,8 @@ pub struct Server {
     pub(super) plan: PullPlan,
     /// Properties of the message being stored; kept for its capacity.
     pub(super) properties: Vec<u8>,
+    /// What the sends of each connection look like.
+    pub(super) patterns: Box<Patterns>,
     /// Custom fields of the request being handled.
     pub(super) fields: Option<Box<Fields>>,
     /// How answers to sends are written.
@@ -128,6 +131,7 @@ impl Server {
             woken: Vec::new(),
             plan: PullPlan::default(),
             properties: Vec::new(),
+            patterns: Box::default(),
             fields: None,
             sent_answers,
             changes: Changes::default(),

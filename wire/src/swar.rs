@@ -3,6 +3,10 @@
 //! Header strings are mostly shorter than 16 bytes, where setting up a vector search costs more
 //! than it saves. It never reads beyond the slice: the last bytes are looked at one by one.
 
+use crate::header::escape;
+
+/// Bytes looked at in one step.
+pub(crate) const WORD: usize = 8;
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
@@ -48,6 +52,37 @@ pub(crate) fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
         |word| equal(word, b'"') | equal(word, b'\\'),
         |byte| byte == b'"' || byte == b'\\',
     )
+}
+
+/// Reads the inside of a JSON string from `at` to the quote that ends it, and writes what it means
+/// to the front of `out`, a word at a time: up to [`WORD`] bytes behind it are written over too.
+/// Gives the place of the quote and the length of what it means.
+///
+/// `None` for what is better read otherwise, or wrong: no quote with a word behind its start, a bad
+/// escape sequence, bytes that are not UTF-8, no room.
+#[inline]
+pub(crate) fn unescape(bytes: &[u8], at: usize, out: &mut [u8]) -> Option<(usize, usize)> {
+    let (start, mut at, mut to, mut seen) = (at, at, 0, 0);
+    loop {
+        let chunk = bytes.get(at..)?.first_chunk::<WORD>()?;
+        out.get_mut(to..to + WORD)?.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(*chunk);
+        let marks = equal(word, b'"') | equal(word, b'\\');
+        let run = if marks == 0 { WORD } else { marks.trailing_zeros() as usize / 8 };
+        seen |= if run == WORD { word } else { word & ((1 << (8 * run)) - 1) };
+        (at, to) = (at + run, to + run);
+        if marks == 0 {
+            continue;
+        }
+        if bytes.get(at) == Some(&b'"') {
+            break;
+        }
+        let (character, len) = escape(bytes.get(at..)?)?;
+        to += character.encode_utf8(out.get_mut(to..to + 4)?).len();
+        at += len;
+    }
+    let valid = seen & HIGHS == 0 || std::str::from_utf8(bytes.get(start..at)?).is_ok();
+    valid.then_some((at, to))
 }
 
 /// Position of the next `\` at or after `at`.

@@ -3,7 +3,6 @@
 //! A reader of headers keeps one [`Fields`] and lends it to each header in turn: making room for
 //! the most there can be would cost more than reading what there is. It never copies a field.
 
-use super::ending::Ending;
 use super::{NAME_MAX, Text};
 
 /// Most custom fields of a header. RocketMQ's largest request has below 30.
@@ -32,20 +31,17 @@ struct Entry {
     value_plain_len: u32,
 }
 
-/// Room for the custom fields of a header, and what is known of the headers before it: made once,
-/// lent to one header after the other.
+/// Room for the custom fields of a header: made once, lent to one header after the other.
 #[derive(Clone, Debug)]
 pub struct Fields {
     len: usize,
     entries: [Entry; EXT_FIELDS_MAX],
-    /// How the last JSON header ended.
-    pub(super) ending: Ending,
 }
 
 impl Default for Fields {
     fn default() -> Fields {
         let entries = [Entry::default(); EXT_FIELDS_MAX];
-        Fields { len: 0, entries, ending: Ending::default() }
+        Fields { len: 0, entries }
     }
 }
 
@@ -140,6 +136,21 @@ pub struct ExtIter<'a> {
 }
 
 impl<'a> Ext<'a> {
+    /// No fields, of no header.
+    pub(crate) const EMPTY: Ext<'static> = Ext { base: &[], entries: &[] };
+
+    /// The header the fields are of.
+    pub(crate) fn header_bytes(&self) -> &'a [u8] {
+        self.base
+    }
+
+    /// The field `name` and where its value begins in the header, when it was sent just once.
+    pub(crate) fn only(&self, name: &str) -> Option<(usize, Text<'a>)> {
+        let mut named = self.entries.iter().filter(|entry| entry.pair(self.base).0.eq_str(name));
+        let entry = *named.next()?;
+        named.next().is_none().then(|| (entry.value_at as usize, entry.pair(self.base).1))
+    }
+
     /// The field `name`. When it was sent twice the last one counts, as in Java's map.
     pub fn get(&self, name: &str) -> Option<Text<'a>> {
         let mut pairs = self.entries.iter().rev().map(|entry| entry.pair(self.base));

@@ -9,7 +9,6 @@
 //! cursor: places then stay in registers, which halves the work per header. What compact JSON
 //! has none of, such as spaces, is left to functions of its own.
 
-use super::ending::{Ending, member as seen};
 use super::ext::Span;
 use super::parsed::Draft;
 use super::{EXT_FIELDS_MAX, EXT_KEY_MAX, HeaderError, NAME_MAX, Text, escape};
@@ -39,20 +38,10 @@ pub(super) fn parse(bytes: &[u8], header: &mut Draft<'_>) -> Result<(), HeaderEr
 #[inline]
 fn members(bytes: &[u8], header: &mut Draft<'_>, at: usize) -> Result<usize, HeaderError> {
     let (mut at, mut open) = (at, true);
-    let mut learn = None;
     while open {
         let (name, value_at) = key(bytes, at)?;
         at = member(bytes, header, name, value_at)?;
-        if header.members & seen::FIELDS != 0 && learn.is_none() {
-            if Ending::meets(bytes, header, at) {
-                return Ok(bytes.len());
-            }
-            learn = Some((at, header.members));
-        }
         (at, open) = more(bytes, at, b'}')?;
-    }
-    if let Some((from, head)) = learn.filter(|_| at == bytes.len()) {
-        Ending::learn(bytes, header, from, head);
     }
     Ok(at)
 }
@@ -70,29 +59,28 @@ fn member(
     let mut bit = 0;
     match name(bytes, key, &mut buf) {
         b"code" => {
-            bit = seen::CODE;
+            bit = 1;
             (header.code, end) = int(bytes, at, "code")?;
         }
         b"opaque" => {
-            bit = seen::OPAQUE;
+            bit = 2;
             (header.opaque, end) = int(bytes, at, "opaque")?;
-            let len = end - at;
-            header.opaque_span = Span { at, len, plain_len: len };
+            header.opaque_at = Some((at, end - at));
         }
         b"version" => {
-            bit = seen::VERSION;
+            bit = 4;
             (header.version, end) = int(bytes, at, "version")?;
         }
         b"flag" => {
-            bit = seen::FLAG;
+            bit = 8;
             (header.flag, end) = int(bytes, at, "flag")?;
         }
         b"extFields" => {
-            bit = seen::FIELDS;
+            bit = 16;
             end = ext_fields(bytes, header, at)?;
         }
         b"language" => {
-            bit = seen::LANGUAGE;
+            bit = 32;
             let value;
             (value, end) = any(bytes, at)?;
             if let Value::Text(span) = value {
@@ -101,18 +89,18 @@ fn member(
             }
         }
         b"remark" => {
-            bit = seen::ODD;
             let value;
             (value, end) = any(bytes, at)?;
             if let Value::Text(span) | Value::Bare(span) = value {
                 header.remark = span;
             }
+            header.odd = true;
         }
         _ => (_, end) = any(bytes, at)?,
     }
-    // A member that comes twice: the last one counts, which an ending could not tell.
-    let twice = if header.members & bit != 0 { seen::ODD } else { 0 };
-    header.members |= bit | twice;
+    // Of a member that comes twice the last one counts.
+    header.odd |= header.members & bit != 0;
+    header.members |= bit;
     Ok(end)
 }
 

@@ -3,7 +3,6 @@
 //! Both forms give the same [`Header`], which borrows from the frame. Parsing never allocates.
 
 mod binary;
-mod ending;
 mod escape;
 mod ext;
 mod json;

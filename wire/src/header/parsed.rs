@@ -33,6 +33,9 @@ pub struct Header<'a> {
     pub remark: Text<'a>,
     /// Custom fields.
     pub ext: Ext<'a>,
+    /// Where `opaque` stands and how long it is, in a JSON header that has no `remark` and no other
+    /// member of ours twice.
+    pub(crate) opaque_at: Option<(usize, usize)>,
 }
 
 /// A header being read.
@@ -43,14 +46,28 @@ pub(super) struct Draft<'a> {
     pub(super) opaque: i32,
     pub(super) flag: i32,
     pub(super) remark: Span,
-    /// Members that were read, bits of [`super::ending::member`].
+    /// Members that were read, one bit each.
     pub(super) members: u8,
-    /// Where the digits of `opaque` stand.
-    pub(super) opaque_span: Span,
+    /// It has a `remark`, or a member twice.
+    pub(super) odd: bool,
+    /// Where `opaque` stands and how long it is.
+    pub(super) opaque_at: Option<(usize, usize)>,
     pub(super) fields: &'a mut Fields,
 }
 
 impl<'a> Header<'a> {
+    /// A header that says nothing.
+    pub(crate) const EMPTY: Header<'static> = Header {
+        code: 0,
+        language: Language::Other,
+        version: 0,
+        opaque: 0,
+        flag: 0,
+        remark: Text::EMPTY,
+        ext: Ext::EMPTY,
+        opaque_at: None,
+    };
+
     /// Reads a frame's header, of at most [`HEADER_MAX`] bytes. `fields` is room for its custom
     /// fields; what it held before is forgotten.
     #[inline]
@@ -71,7 +88,8 @@ impl<'a> Header<'a> {
             flag: 0,
             remark: Span::default(),
             members: 0,
-            opaque_span: Span::default(),
+            odd: false,
+            opaque_at: None,
             fields,
         };
         match codec {
@@ -79,8 +97,9 @@ impl<'a> Header<'a> {
             Codec::Binary => binary::parse(bytes, &mut draft)?,
         }
         let Draft { code, language, version, opaque, flag, remark, fields, .. } = draft;
-        let ext = fields.of(bytes);
-        Ok(Header { code, language, version, opaque, flag, remark: remark.text(bytes), ext })
+        let opaque_at = draft.opaque_at.filter(|_| !draft.odd);
+        let (remark, ext) = (remark.text(bytes), fields.of(bytes));
+        Ok(Header { code, language, version, opaque, flag, remark, ext, opaque_at })
     }
 
     /// True for an answer.

@@ -6,6 +6,10 @@
 //!
 //! The answer carries `msgId`, `queueId` and `queueOffset`, also with the codes 10, 11 and 12.
 
+mod pattern;
+
+pub use pattern::SendPattern;
+
 use crate::codes::request;
 use crate::header::{FieldError, Header, Text};
 
@@ -69,7 +73,7 @@ impl<'a> SendHeader<'a> {
     /// Fails when a mandatory field was not sent or a number is none.
     #[inline]
     pub fn parse(header: &Header<'a>) -> Result<SendHeader<'a>, FieldError> {
-        let long = matches!(header.code, request::SEND_MESSAGE | request::SEND_REPLY_MESSAGE);
+        let long = is_long(header.code);
         let mut send = SendHeader::default();
         let mut seen = 0;
         let mut wrong = None;
@@ -116,6 +120,12 @@ impl<'a> SendHeader<'a> {
         }
         Some(())
     }
+}
+
+/// Whether the fields of a send with this code have their long names.
+#[inline]
+fn is_long(code: i32) -> bool {
+    matches!(code, request::SEND_MESSAGE | request::SEND_REPLY_MESSAGE)
 }
 
 #[inline]
