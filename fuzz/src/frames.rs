@@ -31,14 +31,14 @@ fn frame(bytes: &[u8]) {
         black_box((name.to_cow(), text.to_cow(), text.parse_i64(), text.parse_bool()));
     }
     black_box((header.is_response(), header.is_oneway(), header.remark.to_cow()));
-    headers(&header);
+    headers(&header, frame.header);
 }
 
 macro_rules! headers {
     ($header:expr; $($reader:path),+ $(,)?) => { $( let _ = black_box($reader($header)); )+ };
 }
 
-fn headers(header: &Header<'_>) {
+fn headers(header: &Header<'_>, bytes: &[u8]) {
     headers!(header;
         wire::cluster::TopicsByClusterHeader::parse,
         wire::consumer_list::ConsumerListHeader::parse,
@@ -72,10 +72,9 @@ fn headers(header: &Header<'_>) {
         let mut text = Vec::new();
         send.properties.write_unescaped(&mut text);
         black_box(properties::find(&text, "UNIQ_KEY"));
-        black_box(properties::Known::scan(send.properties).tags_code());
-        properties::pairs(send.properties).for_each(|pair| {
-            black_box(pair);
-        });
+        let mut pattern = wire::send::SendPattern::default();
+        pattern.learn(header, &send, &mut text);
+        black_box(pattern.meet(bytes, &mut text));
     }
 }
 

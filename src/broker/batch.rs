@@ -3,7 +3,6 @@
 //! A batch is all or nothing: one bad message refuses it whole, with its number. What passes here
 //! is encoded by walking the same bytes again.
 
-use weir_wire::header::Text;
 use weir_wire::message::{BatchEntries, BatchEntry};
 
 use super::names::RETRY_PREFIX;
@@ -57,8 +56,8 @@ pub(super) fn check_batch(
 }
 
 fn fault(entry: &BatchEntry<'_>) -> Option<&'static str> {
-    let asked = ask(Text::plain_bytes(entry.properties), false);
-    let delayed = asked.delay.is_some_and(|level| !level.eq_str("0")) || asked.timer.is_some();
+    let asked = ask(entry.properties, false);
+    let delayed = asked.delay.is_some_and(|level| level != b"0") || asked.timer.is_some();
     if entry.body.is_empty() {
         return Some("has no body");
     }

@@ -72,8 +72,6 @@ pub enum Verdict {
     /// Make this change first (through [`Broker::localize`], here and on the other shards), then
     /// admit it again.
     Create(Meta),
-    /// Refuse it.
-    Reject(Reject),
     /// The index memory is full of entries that are not on disk yet; ask again later.
     IndexFull,
 }
@@ -118,12 +116,35 @@ struct Place {
 }
 
 impl Broker {
-    /// Decides about a message. Nothing changes but counters and an empty queue.
-    pub fn admit(&mut self, request: &SendRequest<'_>) -> Verdict {
-        match self.try_admit(request) {
-            Ok(verdict) => verdict,
-            Err(reject) => Verdict::Reject(reject),
+    /// Decides about a message; the error is the refusal. Nothing changes but counters and an empty
+    /// queue.
+    pub fn admit(&mut self, request: &SendRequest<'_>) -> Result<Verdict, Reject> {
+        self.check_permission(request.topic)?;
+        let Some(mut place) = self.place(request)? else {
+            // The names of topics that exist were checked when they were made.
+            check_topic(request.topic)?;
+            if is_send_forbidden(request.topic) {
+                return Err(forbidden(request.topic));
+            }
+            return self.create_on_send(request);
+        };
+        if let Some(group) = request.topic.strip_prefix(RETRY_PREFIX)
+            && self.is_dead(request, group)?
+        {
+            match self.dead_letter_place(group) {
+                Ok(dead) => place = dead,
+                Err(meta) => return Ok(Verdict::Create(*meta)),
+            }
         }
+        let asked = ask(request.properties, place.dead_letter);
+        self.check_kind(request, &asked, place.dead_letter)?;
+        let size = if request.batch {
+            check_batch(&self.options, &self.nowhere(place.topic), request)?
+        } else {
+            self.check_size(request, &asked, &place)?
+        };
+        self.check_quota(&place, size)?;
+        self.admission(&place, &asked, request.batch, size)
     }
 
     /// Writes the record (or the records of a batch) of an admission as RocketMQ would store it:
@@ -204,35 +225,6 @@ impl Broker {
     fn index(&mut self, admission: &Admission, entry: Entry) {
         let appended = self.queues.append(admission.queue, entry);
         assert!(appended.is_ok(), "admission made sure that the index has room");
-    }
-
-    fn try_admit(&mut self, request: &SendRequest<'_>) -> Result<Verdict, Reject> {
-        self.check_permission(request.topic)?;
-        let Some(mut place) = self.place(request)? else {
-            // The names of topics that exist were checked when they were made.
-            check_topic(request.topic)?;
-            if is_send_forbidden(request.topic) {
-                return Err(forbidden(request.topic));
-            }
-            return self.create_on_send(request);
-        };
-        if let Some(group) = request.topic.strip_prefix(RETRY_PREFIX)
-            && self.is_dead(request, group)?
-        {
-            match self.dead_letter_place(group) {
-                Ok(dead) => place = dead,
-                Err(meta) => return Ok(Verdict::Create(*meta)),
-            }
-        }
-        let asked = ask(Text::plain_bytes(request.properties), place.dead_letter);
-        self.check_kind(request, &asked, place.dead_letter)?;
-        let size = if request.batch {
-            check_batch(&self.options, &self.nowhere(place.topic), request)?
-        } else {
-            self.check_size(request, &asked, &place)?
-        };
-        self.check_quota(&place, size)?;
-        self.admission(&place, &asked, request.batch, size)
     }
 
     /// Refuses what is over the topic's quota; nothing is taken of it yet.
@@ -370,18 +362,20 @@ impl Broker {
                 request.sys_flag
             ));
         }
-        if let Some(level) = asked.delay.filter(|level| !dead_letter && !level.eq_str("0")) {
+        if let Some(level) = asked.delay.filter(|level| !dead_letter && *level != b"0") {
             return illegal(format_args!(
-                "delay levels (DELAY={level}) are not supported by this version of weir; send \
-                 without a delay"
+                "delay levels (DELAY={}) are not supported by this version of weir; send without \
+                 a delay",
+                String::from_utf8_lossy(level)
             ));
         }
         if let Some(timer) = asked.timer {
             return Err(Reject::new(
                 code::SYSTEM_ERROR,
                 format!(
-                    "accurate timer message is not enabled, timerWheelEnable is false: {timer} is \
-                     not supported by this version of weir; send without it"
+                    "accurate timer message is not enabled, timerWheelEnable is false: {} is not \
+                     supported by this version of weir; send without it",
+                    String::from_utf8_lossy(timer)
                 ),
             ));
         }
@@ -408,7 +402,7 @@ impl Broker {
         }
         if asked.rewrite {
             self.rewritten.clear();
-            rewrite(Text::plain_bytes(request.properties), place.dead_letter, &mut self.rewritten);
+            rewrite(request.properties, place.dead_letter, &mut self.rewritten);
         }
         let uniq = [0; stored::UNIQ_PAIR];
         let uniq = if asked.uniq_key.is_none() { &uniq[..] } else { &[] };
@@ -463,7 +457,7 @@ impl Broker {
             ordered: asked.ordered,
             rewritten: asked.rewrite,
             uniq,
-            key: asked.uniq_key.map_or(ShortKey::NONE, |key| ShortKey::new(key.raw())),
+            key: asked.uniq_key.map_or(ShortKey::NONE, |key| ShortKey::new(key)),
         }))
     }
 
@@ -474,12 +468,8 @@ impl Broker {
     }
 
     /// What is stored of the properties sent.
-    fn sent_properties<'a>(&'a self, request: &SendRequest<'a>, rewritten: bool) -> Text<'a> {
-        if rewritten {
-            Text::plain_bytes(&self.rewritten)
-        } else {
-            Text::plain_bytes(request.properties)
-        }
+    fn sent_properties<'a>(&'a self, request: &SendRequest<'a>, rewritten: bool) -> &'a [u8] {
+        if rewritten { &self.rewritten } else { request.properties }
     }
 
     fn encode_batch(&self, at: stored::Place<'_>, request: &SendRequest<'_>, out: &mut [u8]) {

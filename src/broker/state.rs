@@ -88,10 +88,10 @@ impl Broker {
     /// mode at boot stays as it is until the next start.
     pub fn set_options(&mut self, options: BrokerOptions) {
         self.fixed_properties.clear();
-        put(&mut self.fixed_properties, name::MSG_REGION, options.region.as_bytes());
+        put(&mut self.fixed_properties, name::MSG_REGION.as_bytes(), options.region.as_bytes());
         let trace_on: &[u8] = if options.trace_on { b"true" } else { b"false" };
-        put(&mut self.fixed_properties, name::TRACE_ON, trace_on);
-        put(&mut self.fixed_properties, name::CLUSTER, options.cluster.as_bytes());
+        put(&mut self.fixed_properties, name::TRACE_ON.as_bytes(), trace_on);
+        put(&mut self.fixed_properties, name::CLUSTER.as_bytes(), options.cluster.as_bytes());
         self.options = options;
     }
 

@@ -5,7 +5,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use weir_wire::header::Text;
 use weir_wire::message::{BatchEntries, BatchEntry, RecordFields, UNIQ_KEY_V4, properties};
 
 use super::options::BrokerOptions;
@@ -31,7 +30,7 @@ pub(super) fn single<'a>(
     options: &BrokerOptions,
     at: &Place<'a>,
     request: &SendRequest<'a>,
-    sent: Text<'a>,
+    sent: &'a [u8],
     appended: [&'a [u8]; 2],
 ) -> RecordFields<'a> {
     let (ip, port) = options.store_host;
@@ -61,8 +60,7 @@ pub(super) fn of_batch<'a>(
     request: &SendRequest<'a>,
     entry: &BatchEntry<'a>,
 ) -> RecordFields<'a> {
-    let sent = Text::plain_bytes(entry.properties);
-    let fields = single(options, at, request, sent, [&[], &[]]);
+    let fields = single(options, at, request, entry.properties, [&[], &[]]);
     RecordFields { flag: entry.flag, body: entry.body, ..fields }
 }
 
@@ -83,7 +81,7 @@ pub(super) fn uniq_pair(options: &BrokerOptions, store_ms: i64, counter: u32) ->
 /// Tag hash of stored properties; 0 without a tag.
 pub(super) fn tags_of(stored: &[u8]) -> i64 {
     let tag = properties::find(stored, properties::name::TAGS);
-    tag.map_or(0, |tag| weir_wire::message::tags_code_of(Text::plain_bytes(tag)))
+    tag.map_or(0, weir_wire::message::tags_code_of)
 }
 
 fn ipv4(peer: SocketAddr) -> SocketAddr {

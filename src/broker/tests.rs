@@ -89,7 +89,7 @@ impl World {
     /// Stores a message, creating what the rules ask for; answers with the admission.
     fn send(&mut self, request: &SendRequest<'_>) -> Result<Admission, Reject> {
         for _ in 0..3 {
-            match self.broker.admit(request) {
+            match self.broker.admit(request)? {
                 Verdict::Admit(admission) => {
                     self.store(&admission, request);
                     return Ok(admission);
@@ -97,7 +97,6 @@ impl World {
                 Verdict::Create(meta) => {
                     self.change(&meta);
                 }
-                Verdict::Reject(reject) => return Err(reject),
                 Verdict::IndexFull => panic!("the index memory is full"),
             }
         }

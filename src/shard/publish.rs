@@ -38,8 +38,7 @@ impl Shard {
             return Err(refused);
         }
         for _ in 0..CREATES_MAX {
-            match self.broker.admit(request) {
-                Verdict::Reject(reject) => return Err(reject),
+            match self.broker.admit(request)? {
                 Verdict::Create(meta) => self.change(driver, meta)?,
                 Verdict::IndexFull => {
                     let load = self.load(None, false, &waiter);

@@ -91,10 +91,16 @@ pub(crate) fn backslash(bytes: &[u8], at: usize) -> Option<usize> {
     find(bytes, at, |word| equal(word, b'\\'), |byte| byte == b'\\')
 }
 
-/// Position of the next `\`, 0x00, 0x01 or 0x02 at or after `at`.
+/// Position of the next 0x01 or 0x02 at or after `at`.
 #[inline]
-pub(crate) fn backslash_or_separator(bytes: &[u8], at: usize) -> Option<usize> {
-    find(bytes, at, |word| equal(word, b'\\') | below(word, 3), |byte| byte == b'\\' || byte < 3)
+pub(crate) fn separator(bytes: &[u8], at: usize) -> Option<usize> {
+    find(bytes, at, |word| equal(word, 1) | equal(word, 2), |byte| byte == 1 || byte == 2)
+}
+
+/// Position of the next 0x02 at or after `at`.
+#[inline]
+pub(crate) fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
+    find(bytes, at, |word| equal(word, 2), |byte| byte == 2)
 }
 
 /// Position of the next byte at or after `at` that JSON text must escape: a control character,
@@ -125,8 +131,9 @@ mod tests {
                         let quote = byte == b'"' || byte == b'\\';
                         let expect = |yes: bool| yes.then_some(place);
                         assert_eq!(quote_or_backslash(&bytes, 0), expect(quote), "{byte}");
-                        let separator = byte == b'\\' || byte < 3;
-                        assert_eq!(backslash_or_separator(&bytes, 0), expect(separator), "{byte}");
+                        let separates = byte == 1 || byte == 2;
+                        assert_eq!(separator(&bytes, 0), expect(separates), "{byte}");
+                        assert_eq!(value_end(&bytes, 0), expect(byte == 2), "{byte}");
                         let escape = quote || byte < 0x20;
                         assert_eq!(backslash(&bytes, 0), expect(byte == b'\\'), "{byte}");
                         assert_eq!(must_escape(&bytes, 0), expect(escape), "{byte}");

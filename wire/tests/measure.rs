@@ -11,11 +11,11 @@ use std::time::Instant;
 use weir_wire::codes::response;
 use weir_wire::frame::{Codec, Frame};
 use weir_wire::header::{Fields, Header};
-use weir_wire::message::properties::Known;
+use weir_wire::message::properties::pairs;
 use weir_wire::message::{Record, RecordFields, Records};
 use weir_wire::reply::{Reply, Request};
 use weir_wire::request::pull::PullHeader;
-use weir_wire::request::send::SendHeader;
+use weir_wire::request::send::{SendHeader, SendPattern};
 use weir_wire::request::sent::{Sent, SentAnswers};
 
 /// The best of many short rounds: those that nothing disturbed.
@@ -72,7 +72,7 @@ fn pull_frame() -> Vec<u8> {
     out
 }
 
-fn fields<'a>(send: &SendHeader<'a>, body: &'a [u8]) -> RecordFields<'a> {
+fn fields<'a>(send: &SendHeader<'a>, properties: &'a [u8], body: &'a [u8]) -> RecordFields<'a> {
     let host = "127.0.0.1:10911".parse().unwrap();
     RecordFields {
         topic: send.topic.as_plain().unwrap(),
@@ -88,7 +88,7 @@ fn fields<'a>(send: &SendHeader<'a>, body: &'a [u8]) -> RecordFields<'a> {
         reconsume_times: send.reconsume_times,
         prepared_transaction_offset: 0,
         body,
-        properties: send.properties,
+        properties,
         appended: [b"MSG_REGION\x01DefaultRegion\x02TRACE_ON\x01true\x02", &[], &[]],
     }
 }
@@ -129,13 +129,26 @@ fn send_path(codec: Codec, body: &[u8]) {
         black_box(SendHeader::parse(black_box(&header)).unwrap());
     });
     let send = SendHeader::parse(&header).unwrap();
-    best("  properties", || {
-        black_box(Known::scan(black_box(send.properties)).tags_code());
+    let mut plain = Vec::new();
+    best("  properties, plain", || {
+        plain.clear();
+        black_box(send.properties).write_unescaped(&mut plain);
     });
+    best("  properties, looked at", || {
+        black_box(pairs(black_box(&plain)).count());
+    });
+    let mut pattern = SendPattern::default();
+    pattern.learn(&header, &send, &mut Vec::new());
+    let mut room_plain = Vec::new();
+    if pattern.meet(frame.header, &mut room_plain).is_some() {
+        best("  as the last one: header, fields, properties", || {
+            black_box(pattern.meet(black_box(frame.header), &mut room_plain));
+        });
+    }
     let mut record = vec![0; 4096];
     for body in [body, &body[..16]] {
         best(&format!("  record of {} bytes", body.len()), || {
-            let fields = fields(black_box(&send), body);
+            let fields = fields(black_box(&send), &plain, body);
             black_box(fields.encode_into(&mut record));
         });
     }
@@ -149,7 +162,9 @@ fn send_path(codec: Codec, body: &[u8]) {
         let frame = Frame::parse(black_box(&bytes)).unwrap();
         let header = Header::parse(frame.codec, frame.header, &mut room).unwrap();
         let send = SendHeader::parse(&header).unwrap();
-        black_box(Known::scan(send.properties).tags_code());
+        plain.clear();
+        send.properties.write_unescaped(&mut plain);
+        black_box(pairs(&plain).count());
         out.clear();
         send_reply(&answers, black_box(&mut out), codec);
     });
@@ -184,7 +199,8 @@ fn records(body: &[u8]) {
     let header = Header::parse(frame.codec, frame.header, &mut held).unwrap();
     let send = SendHeader::parse(&header).unwrap();
     let mut record = vec![0; 4096];
-    let len = fields(&send, &body[..100]).encode_into(&mut record);
+    let properties = send.properties.to_cow();
+    let len = fields(&send, properties.as_bytes(), &body[..100]).encode_into(&mut record);
     println!("Records of {len} bytes");
     best("  one checked", || {
         black_box(Record::parse(black_box(&record[..len])).unwrap());

@@ -107,7 +107,7 @@ fn what_one_shard_was_asked_for_exists_on_all_with_queues_where_they_belong() {
     let own = World::with(options(0));
     let mut other = World::with(options(1));
     let admin = own.broker.plan_topic(&change("T")).unwrap().unwrap();
-    let Verdict::Create(auto) = { own }.broker.admit(&message("fresh")) else {
+    let Ok(Verdict::Create(auto)) = { own }.broker.admit(&message("fresh")) else {
         panic!("it is not there yet");
     };
     let group = Meta::GroupPut(GroupConfig::new("g"));

@@ -326,10 +326,10 @@ fn a_full_index_asks_to_wait_before_anything_is_stored() {
     let mut world = World::new();
     world.topic("T", 8);
     let request = SendRequest { queue_id: -1, ..message("T") };
-    while let Verdict::Admit(admission) = world.broker.admit(&request) {
+    while let Ok(Verdict::Admit(admission)) = world.broker.admit(&request) {
         world.store(&admission, &request);
     }
-    assert_eq!(world.broker.admit(&request), Verdict::IndexFull);
+    assert_eq!(world.broker.admit(&request), Ok(Verdict::IndexFull));
     let stored = world.log.len();
     world.write_chunks();
     assert!(world.send(&message("T")).is_ok());

@@ -72,7 +72,7 @@ fn stored_bytes_are_known_again_after_a_fold_and_after_a_checkpoint() {
     }
     for mut broker in [restored, folded] {
         let request = SendRequest { queue_id: 0, ..message("s") };
-        let Verdict::Reject(reject) = broker.admit(&request) else {
+        let Err(reject) = broker.admit(&request) else {
             panic!("the quota was forgotten");
         };
         assert_eq!(reject.remark, words);

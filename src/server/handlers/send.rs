@@ -54,8 +54,8 @@ pub(crate) fn handle_alike(
 /// Stores a message, a batch, or refuses it.
 pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Reject> {
     let fields = SendHeader::parse(&call.header)?;
-    server.patterns.of(call.id).learn(&call.header, &fields);
     let mut properties = std::mem::take(&mut server.properties);
+    server.patterns.of(call.id).learn(&call.header, &fields, &mut properties);
     properties.clear();
     fields.properties.write_unescaped(&mut properties);
     let handled = store(server, call, &fields, &properties);

@@ -184,7 +184,7 @@ impl<'a> Text<'a> {
 
     /// Calls `take` with the pieces of the text it means, in order.
     #[inline]
-    pub(crate) fn runs(&self, mut take: impl FnMut(&[u8])) {
+    fn runs(&self, mut take: impl FnMut(&[u8])) {
         if !self.is_escaped() {
             return take(self.raw);
         }

@@ -9,8 +9,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::properties::VALUE_END;
 use super::record::{MAGIC_V1, MAGIC_V2, RECORD_MIN, sys_flag};
-use crate::header::Text;
 
 /// Longest properties of a message in bytes, the broker's additions included.
 pub const PROPERTIES_MAX: usize = i16::MAX as usize;
@@ -51,7 +51,7 @@ pub struct RecordFields<'a> {
     /// The payload as sent.
     pub body: &'a [u8],
     /// Properties as sent.
-    pub properties: Text<'a>,
+    pub properties: &'a [u8],
     /// Properties of ours, whole ones with their separators; empty pieces count for nothing.
     pub appended: [&'a [u8]; APPENDED_MAX],
 }
@@ -128,7 +128,7 @@ impl RecordFields<'_> {
     #[inline]
     pub fn properties_len(&self) -> usize {
         let appended: usize = self.appended.iter().map(|piece| piece.len()).sum();
-        self.properties.unescaped_len() + usize::from(self.separator_missing()) + appended
+        self.properties.len() + usize::from(self.separator_missing()) + appended
     }
 
     /// True when a separator must stand between the properties sent and those we append: the
@@ -137,7 +137,7 @@ impl RecordFields<'_> {
     fn separator_missing(&self) -> bool {
         !self.properties.is_empty()
             && self.appended.iter().any(|piece| !piece.is_empty())
-            && !super::properties::ends_separated(self.properties)
+            && self.properties.last() != Some(&VALUE_END)
     }
 
     /// Writes the record to the front of `buf` and returns its size.
@@ -177,10 +177,9 @@ impl RecordFields<'_> {
         }
         pen.bytes(self.topic.as_bytes());
         pen.bytes(&(self.properties_len() as u16).to_be_bytes());
-        let sent = pen.take(self.properties.unescaped_len());
-        self.properties.copy_unescaped(sent);
+        pen.bytes(self.properties);
         if self.separator_missing() {
-            pen.bytes(&[2]);
+            pen.bytes(&[VALUE_END]);
         }
         for piece in self.appended {
             pen.bytes(piece);

@@ -6,8 +6,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::header::Text;
-
 /// Characters of an offset message id with an IPv4 store host.
 pub const OFFSET_MSG_ID_V4: usize = 32;
 /// Characters of an offset message id with an IPv6 store host.
@@ -21,25 +19,18 @@ pub const UNIQ_KEY_V6: usize = 56;
 /// units, sign-extended; 0 for no tag.
 #[inline]
 pub fn tags_code(tag: &str) -> i64 {
-    i64::from(hash(0, tag))
-}
-
-/// As [`tags_code`], for a tag that may hold escape sequences.
-#[inline]
-pub fn tags_code_of(tag: Text<'_>) -> i64 {
-    let mut code = 0;
-    // A run ends at an escape sequence, never inside a character.
-    tag.runs(|run| code = std::str::from_utf8(run).map_or(code, |run| hash(code, run)));
-    i64::from(code)
-}
-
-#[inline]
-fn hash(start: i32, text: &str) -> i32 {
     let add = |code: i32, unit: u16| code.wrapping_mul(31).wrapping_add(i32::from(unit));
-    if text.is_ascii() {
-        return text.bytes().fold(start, |code, byte| add(code, u16::from(byte)));
-    }
-    text.encode_utf16().fold(start, add)
+    i64::from(if tag.is_ascii() {
+        tag.bytes().fold(0, |code, byte| add(code, u16::from(byte)))
+    } else {
+        tag.encode_utf16().fold(0, add)
+    })
+}
+
+/// As [`tags_code`], for a tag as it stands in properties; 0 for bytes that are no text.
+#[inline]
+pub fn tags_code_of(tag: &[u8]) -> i64 {
+    std::str::from_utf8(tag).map_or(0, tags_code)
 }
 
 /// Hex digits written into an array.
@@ -263,9 +254,9 @@ mod tests {
             }
             assert_eq!(tags_code(tag), i64::from(expect), "{tag}");
             assert_eq!(tags_code(tag), code, "{tag}");
-            assert_eq!(tags_code_of(Text::plain(tag)), tags_code(tag), "{tag}");
+            assert_eq!(tags_code_of(tag.as_bytes()), tags_code(tag), "{tag}");
         }
-        assert_eq!(tags_code_of(Text::checked(b"\\u8ba2\\u5355", 6)), 1_129_459);
+        assert_eq!(tags_code_of(b"TagA\xFF"), 0);
         assert_eq!(tags_code("😀"), 1_772_899);
     }
 

@@ -2,9 +2,8 @@
 //!
 //! Every prefix of what is valid must be refused, and nothing may panic.
 
-use super::properties::{Known, find, find_all, pairs};
+use super::properties::{find, pairs};
 use super::*;
-use crate::header::Text;
 
 struct XorShift(u64);
 
@@ -27,13 +26,6 @@ fn hex(text: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
-/// What JSON makes of a text, and the [`Text`] of it.
-fn in_json(plain: &str) -> Text<'static> {
-    let quoted = serde_json::to_string(plain).unwrap();
-    let raw = quoted[1..quoted.len() - 1].to_owned().leak();
-    Text::checked(raw.as_bytes(), plain.len())
-}
-
 const VECTOR: &str = "0000006C DAA320A7 3610A686 00000003 00000000 0000000000000007 \
                       0000000000000400 00000000 0000018BCFE56800 0A000009 0000C350 \
                       0000018BCFE56805 0A000001 00002A9F 00000000 0000000000000000 00000005 \
@@ -54,7 +46,7 @@ fn vector_fields() -> RecordFields<'static> {
         reconsume_times: 0,
         prepared_transaction_offset: 0,
         body: b"hello",
-        properties: Text::plain("TAGS\u{1}TagA\u{2}"),
+        properties: b"TAGS\x01TagA\x02",
         appended: [&[]; APPENDED_MAX],
     }
 }
@@ -120,7 +112,6 @@ fn records_of_every_shape_read_back_as_written() {
             .map(|_| ['x', '"', '订', '\u{1}'][random.below(4) as usize])
             .collect();
         let plain = if value.is_empty() { String::new() } else { format!("KEYS\u{1}{value}") };
-        let text = if random.below(2) == 0 { Text::plain(&plain) } else { in_json(&plain) };
         let more = b"UNIQ_KEY\x01ABC\x02";
         let appended: [&[u8]; 3] =
             if random.below(2) == 0 { [&[]; 3] } else { [&[], more, b"A\x01b\x02"] };
@@ -134,7 +125,7 @@ fn records_of_every_shape_read_back_as_written() {
             reconsume_times: random.next() as i32,
             prepared_transaction_offset: random.next() as i64,
             body: &body,
-            properties: text,
+            properties: plain.as_bytes(),
             appended,
             ..vector_fields()
         };
@@ -182,14 +173,13 @@ fn a_separator_is_added_only_where_one_is_missing() {
         ("A\u{1}b\\\u{2}", "A\u{1}b\\\u{2}X\u{1}y\u{2}"),
     ];
     for (sent, expect) in cases {
-        for text in [Text::plain(sent), in_json(sent)] {
-            let appended: [&[u8]; 3] = [&[], b"X\x01y\x02", &[]];
-            let bytes = encode(&RecordFields { properties: text, appended, ..vector_fields() });
-            let record = Record::parse(&bytes).unwrap();
-            assert_eq!(record.properties(), expect.as_bytes(), "{sent:?}");
-            let alone = encode(&RecordFields { properties: text, ..vector_fields() });
-            assert_eq!(Record::parse(&alone).unwrap().properties(), sent.as_bytes());
-        }
+        let properties = sent.as_bytes();
+        let appended: [&[u8]; 3] = [&[], b"X\x01y\x02", &[]];
+        let bytes = encode(&RecordFields { properties, appended, ..vector_fields() });
+        let record = Record::parse(&bytes).unwrap();
+        assert_eq!(record.properties(), expect.as_bytes(), "{sent:?}");
+        let alone = encode(&RecordFields { properties, ..vector_fields() });
+        assert_eq!(Record::parse(&alone).unwrap().properties(), properties);
     }
 }
 
@@ -202,13 +192,13 @@ fn what_makes_no_record_is_said() {
         (RecordFields { topic: "", ..base }, "a topic of 0 bytes; it has 1 to 255"),
         (RecordFields { topic: &topic, ..base }, "a topic of 256 bytes; it has 1 to 255"),
         (
-            RecordFields { properties: Text::plain(&long), ..base },
+            RecordFields { properties: long.as_bytes(), ..base },
             "properties of 32768 bytes are over the limit of 32767",
         ),
     ] {
         assert_eq!(fields.encoded_len().unwrap_err().to_string(), expect);
     }
-    let just = RecordFields { properties: Text::plain(&long[1..]), ..base };
+    let just = RecordFields { properties: &long.as_bytes()[1..], ..base };
     assert_eq!(Record::parse(&encode(&just)).unwrap().properties().len(), PROPERTIES_MAX);
 }
 
@@ -262,9 +252,8 @@ fn random_bytes_are_no_records_and_no_batch_and_never_panic() {
         let _ = BatchEntries::new(&bytes).count();
         let small: Vec<u8> = (0..random.below(60)).map(|_| random.below(30) as u8).collect();
         let _ = BatchEntries::new(&small).count();
-        let _ = pairs(Text::plain_bytes(&small)).count();
-        let _ = pairs(Text::checked(&small, 0)).count();
-        let _ = Text::checked(&bytes, 3).to_cow();
+        let _ = pairs(&small).count();
+        let _ = crate::header::Text::checked(&bytes, 3).to_cow();
     }
 }
 
@@ -314,50 +303,10 @@ fn properties_are_read_as_rocketmq_reads_them() {
         let len = random.below(24);
         let text: String = (0..len).map(|_| alphabet[random.below(13) as usize]).collect();
         let expect = reference(&text);
-        for form in [Text::plain(&text), in_json(&text)] {
-            let found: Vec<_> =
-                pairs(form).map(|(name, value)| (name.to_string(), value.to_string())).collect();
-            assert_eq!(found, expect, "{round} {text:?}");
-            for (name, value) in pairs(form) {
-                assert_eq!(name.unescaped_len(), name.to_cow().len());
-                assert_eq!(value.unescaped_len(), value.to_cow().len());
-            }
-            let [a, ab] = find_all(form, &["a", "ab"]);
-            let last = |name: &str| {
-                expect.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-            };
-            assert_eq!(a.map(|text| text.to_string()), last("a"));
-            assert_eq!(ab.map(|text| text.to_string()), last("ab"));
-            assert_eq!(Known::scan(form).count, expect.len());
-        }
-        let found =
-            find(text.as_bytes(), "a").map(|value| String::from_utf8_lossy(value).into_owned());
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let found = pairs(text.as_bytes()).map(|(name, value)| (said(name), said(value)));
+        assert_eq!(found.collect::<Vec<_>>(), expect, "{round} {text:?}");
+        let found = find(text.as_bytes(), "a").map(said);
         assert_eq!(found, expect.iter().rev().find(|(key, _)| key == "a").map(|(_, v)| v.clone()));
     }
-}
-
-#[test]
-fn the_properties_that_decide_are_found_in_one_pass() {
-    let text = "KEYS\u{1}k1 k2\u{2}TAGS\u{1}订单\u{2}WAIT\u{1}false\u{2}UNIQ_KEY\u{1}0A\u{2}\
-                DELAY\u{1}3\u{2}TRAN_MSG\u{1}true\u{2}TIMER_DELAY_SEC\u{1}5\u{2}\
-                INNER_NUM\u{1}2\u{2}\u{1}\u{2}x\u{1}\u{2}last\u{1}\"quoted\"";
-    for form in [Text::plain(text), in_json(text)] {
-        let known = Known::scan(form);
-        assert_eq!(known.tags.unwrap(), "订单");
-        assert_eq!(known.tags_code(), 1_129_459);
-        assert_eq!(known.keys.unwrap(), "k1 k2");
-        assert_eq!(known.uniq_key.unwrap(), "0A");
-        assert_eq!(known.delay.and_then(|delay| delay.parse_i32()), Some(3));
-        let (name, value) = known.timer.unwrap();
-        assert!(name == "TIMER_DELAY_SEC" && value == "5");
-        assert!(!known.waits() && known.is_half() && known.inner_batch.is_some());
-        assert!(known.timer_delete.is_none() && known.inner_multi_dispatch.is_none());
-        assert_eq!(known.count, 9);
-        let [last, none] = find_all(form, &["last", "none"]);
-        assert!(last.unwrap() == "\"quoted\"" && none.is_none());
-    }
-    let plain = Known::scan(Text::EMPTY);
-    assert!(plain.waits() && !plain.is_half() && plain.tags_code() == 0);
-    let escaped_name = Text::checked(b"TAG\\u0053\\u0001a\\u0002", 7);
-    assert_eq!(Known::scan(escaped_name).tags.unwrap(), "a");
 }

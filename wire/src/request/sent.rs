@@ -72,19 +72,16 @@ impl SentAnswers {
             return self.write_any(out, codec, opaque, sent);
         }
         let start = out.len();
-        let mut tail = Tail { bytes: [0; TAIL_MAX], len: 0 };
         let front = match codec {
-            Codec::Json => {
-                tail.json(opaque, sent);
-                &self.json
-            }
-            Codec::Binary => {
-                tail.binary(sent);
-                &self.binary
-            }
+            Codec::Json => &self.json,
+            Codec::Binary => &self.binary,
         };
+        out.reserve(front.bytes.len() + TAIL_MAX);
         out.extend_from_slice(&front.bytes);
-        out.extend_from_slice(tail.bytes.get(..tail.len).unwrap_or(&[]));
+        match codec {
+            Codec::Json => json_tail(out, opaque, sent),
+            Codec::Binary => binary_tail(out, sent),
+        }
         let frame = out.get_mut(start..).unwrap_or(&mut []);
         put(frame, front.position_at, &hex(sent.position));
         let header = frame.len() - FRAME_PREFIX;
@@ -169,50 +166,34 @@ fn binary_front(region: &str, id: &[u8]) -> Front {
     Front { bytes, position_at }
 }
 
-/// The end of an answer.
-struct Tail {
-    bytes: [u8; TAIL_MAX],
-    len: usize,
+/// The end of an answer. Written where it stays, like what comes before it: room of its own would
+/// have to be cleared first.
+#[inline(always)]
+fn json_tail(out: &mut Vec<u8>, opaque: i32, sent: &Sent<'_>) {
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(b"\",\"transactionId\":\"");
+    out.extend_from_slice(sent.key);
+    out.extend_from_slice(b"\",\"queueId\":\"");
+    out.extend_from_slice(digits.format(sent.queue_id).as_bytes());
+    out.extend_from_slice(b"\",\"queueOffset\":\"");
+    out.extend_from_slice(digits.format(sent.queue_offset).as_bytes());
+    out.extend_from_slice(b"\"},\"opaque\":");
+    out.extend_from_slice(digits.format(opaque).as_bytes());
+    out.push(b'}');
 }
 
-impl Tail {
-    #[inline(always)]
-    fn put(&mut self, bytes: &[u8]) {
-        put(&mut self.bytes, self.len, bytes);
-        self.len += bytes.len();
-    }
-
-    #[inline(always)]
-    fn json(&mut self, opaque: i32, sent: &Sent<'_>) {
-        let mut digits = itoa::Buffer::new();
-        self.put(b"\",\"transactionId\":\"");
-        self.put(sent.key);
-        self.put(b"\",\"queueId\":\"");
-        self.put(digits.format(sent.queue_id).as_bytes());
-        self.put(b"\",\"queueOffset\":\"");
-        self.put(digits.format(sent.queue_offset).as_bytes());
-        self.put(b"\"},\"opaque\":");
-        self.put(digits.format(opaque).as_bytes());
-        self.put(b"}");
-    }
-
-    #[inline(always)]
-    fn binary(&mut self, sent: &Sent<'_>) {
-        let mut digits = itoa::Buffer::new();
-        self.put(b"\0\x0dtransactionId");
-        self.put(&(sent.key.len() as u32).to_be_bytes());
-        self.put(sent.key);
-        self.put(b"\0\x07queueId");
-        self.put_value(digits.format(sent.queue_id));
-        self.put(b"\0\x0bqueueOffset");
-        self.put_value(digits.format(sent.queue_offset));
-    }
-
-    #[inline(always)]
-    fn put_value(&mut self, value: &str) {
-        self.put(&(value.len() as u32).to_be_bytes());
-        self.put(value.as_bytes());
-    }
+/// As [`json_tail`]; `opaque` stands in front.
+#[inline(always)]
+fn binary_tail(out: &mut Vec<u8>, sent: &Sent<'_>) {
+    let mut digits = itoa::Buffer::new();
+    let mut field = |name: &[u8], value: &[u8]| {
+        out.extend_from_slice(name);
+        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        out.extend_from_slice(value);
+    };
+    field(b"\0\x0dtransactionId", sent.key);
+    field(b"\0\x07queueId", digits.format(sent.queue_id).as_bytes());
+    field(b"\0\x0bqueueOffset", digits.format(sent.queue_offset).as_bytes());
 }
 
 /// Writes `bytes` at `at`; the places are ours, so they are there.
