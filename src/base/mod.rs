@@ -1,4 +1,5 @@
-//! The ground both towers stand on: limits, ids, fixed-seed maps. It knows nothing of either.
+//! The ground both towers stand on: limits, ids, fixed-seed maps, the checksum. It knows nothing of either.
 
+pub mod crc;
 pub mod limits;
 pub mod map;

@@ -14,6 +14,7 @@
 //! 60 checksum u32 = crc32c(bytes 0..60, payload)          all little-endian
 //! ```
 
+use crate::base::crc::crc32c;
 use crate::base::limits::{BLOCK_ALIGN, BLOCK_HEADER};
 
 /// "WBLK", little-endian.
@@ -64,8 +65,7 @@ impl BlockHeader {
         assert!(block.len() == self.disk_len(), "a block is sealed whole");
         self.put_fields(block);
         block[payload_end..].fill(0);
-        let sum =
-            crc32c::crc32c_append(crc32c::crc32c(&block[..60]), &block[BLOCK_HEADER..payload_end]);
+        let sum = crc32c([&block[..60], &block[BLOCK_HEADER..payload_end]]);
         block[60..64].copy_from_slice(&sum.to_le_bytes());
     }
 
@@ -73,7 +73,7 @@ impl BlockHeader {
     pub fn seal_over(&self, out: &mut [u8; BLOCK_HEADER], records: &[u8]) {
         assert!(records.len() == self.payload_len as usize, "the header says how many bytes");
         self.put_fields(out);
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&out[..60]), records);
+        let sum = crc32c([&out[..60], records]);
         out[60..].copy_from_slice(&sum.to_le_bytes());
     }
 
@@ -120,7 +120,7 @@ impl BlockHeader {
         let Some(payload) = bytes.get(BLOCK_HEADER..payload_end) else {
             return Err(BlockFault::Short(disk_len(header.payload_len as usize)));
         };
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..60]), payload);
+        let sum = crc32c([&bytes[..60], payload]);
         if sum.to_le_bytes() != bytes[60..64] {
             return Err(BlockFault::Checksum);
         }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use weir_io::File;
 
+use crate::base::crc::crc32c;
 use crate::base::limits::BLOCK_ALIGN;
 
 /// "WSEG", little-endian.
@@ -203,7 +204,7 @@ pub(crate) fn header_page(identity: Identity, number: u32, size: u64) -> weir_io
     page[12..16].copy_from_slice(&number.to_le_bytes());
     page[16..24].copy_from_slice(&identity.log_id.to_le_bytes());
     page[24..32].copy_from_slice(&size.to_le_bytes());
-    let sum = crc32c::crc32c(&page[..60]);
+    let sum = crc32c([&page[..60]]);
     page[60..64].copy_from_slice(&sum.to_le_bytes());
     page
 }
@@ -211,7 +212,7 @@ pub(crate) fn header_page(identity: Identity, number: u32, size: u64) -> weir_io
 /// Whether a header page is whole, of whatever version.
 pub(crate) fn is_whole_header(page: &[u8]) -> bool {
     let sum = page.get(60..64).map(|sum| u32::from_le_bytes([sum[0], sum[1], sum[2], sum[3]]));
-    page.get(..60).is_some_and(|own| sum == Some(crc32c::crc32c(own)))
+    page.get(..60).is_some_and(|own| sum == Some(crc32c([own])))
 }
 
 /// Reads a header page: identity, number and size; `None` when it is not a whole one of this
@@ -221,7 +222,7 @@ pub fn read_header(page: &[u8]) -> Option<(Identity, u32, u64)> {
     let u16_at = |at: usize| u16::from_le_bytes([page[at], page[at + 1]]);
     let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
     let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-    let whole = u32_at(60) == crc32c::crc32c(&page[..60]);
+    let whole = u32_at(60) == crc32c([&page[..60]]);
     if !whole || u32_at(0) != MAGIC || u16_at(4) != SEGMENT_VERSION {
         return None;
     }

@@ -11,6 +11,7 @@
 //!       32 entry 0, 64 entry 1, … 4064 entry 126                       all little-endian
 //! ```
 
+use crate::base::crc::crc32c;
 use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES, INDEX_ENTRY};
 
 /// "WIDX", little-endian.
@@ -130,7 +131,7 @@ pub(super) fn check(
 }
 
 fn checksum(chunk: &[u8], end: usize) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&chunk[..28]), &chunk[INDEX_ENTRY..end])
+    crc32c([&chunk[..28], &chunk[INDEX_ENTRY..end]])
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -11,6 +11,7 @@ use weir_io::{Buf, Driver, Errno, File, OpenMode, Source};
 
 use super::frame::word;
 use super::link::{KIND_FLOOR, token};
+use crate::base::crc::crc32c;
 use crate::base::limits::{BLOCK_ALIGN, HA_FLOOR_MS};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"WFLOOR01");
@@ -34,7 +35,7 @@ impl Floor {
         let mut pages = Buf::new(2 * BLOCK_ALIGN);
         let got = driver.read_now(file, 0, &mut pages)?;
         let found = pages[..got].chunks_exact(BLOCK_ALIGN).filter_map(|page| {
-            let sum = u64::from(crc32c::crc32c(&page[..16]));
+            let sum = u64::from(crc32c([&page[..16]]));
             let whole = word(page, 0)? == MAGIC && word(page, 16)? == sum;
             whole.then(|| word(page, 8))?
         });
@@ -52,7 +53,7 @@ impl Floor {
         let Some(mut page) = self.page.take() else { return };
         page[0..8].copy_from_slice(&MAGIC.to_le_bytes());
         page[8..16].copy_from_slice(&position.to_le_bytes());
-        let sum = u64::from(crc32c::crc32c(&page[..16]));
+        let sum = u64::from(crc32c([&page[..16]]));
         page[16..24].copy_from_slice(&sum.to_le_bytes());
         let offset = self.turn * BLOCK_ALIGN as u64;
         driver.write(self.file, offset, Source::Buf(page), true, token(KIND_FLOOR, 0));

@@ -12,6 +12,7 @@
 //! 32 payload                                              all little-endian
 //! ```
 
+use crate::base::crc::crc32c;
 use crate::base::limits::{HA_CONTROL_MAX, HA_FRAME_MAX};
 
 /// "WREP", little-endian.
@@ -145,10 +146,8 @@ pub(crate) fn put(out: &mut Vec<u8>, kind: Kind, epoch: u64, value: u64, parts: 
     out.extend_from_slice(&epoch.to_le_bytes());
     out.extend_from_slice(&value.to_le_bytes());
     out.extend_from_slice(&(len as u32).to_le_bytes());
-    let mut sum = crc32c::crc32c(&out[at..]);
-    if !kind.is_block() {
-        sum = parts.iter().fold(sum, |sum, part| crc32c::crc32c_append(sum, part));
-    }
+    let covered = if kind.is_block() { &[] } else { parts };
+    let sum = crc32c(std::iter::once(&out[at..]).chain(covered.iter().copied()));
     out.extend_from_slice(&sum.to_le_bytes());
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
@@ -176,10 +175,8 @@ pub(crate) fn split(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameFau
     }
     let end = HEAD + len as usize;
     let Some(payload) = bytes.get(HEAD..end) else { return Ok(None) };
-    let mut sum = crc32c::crc32c(&head[..28]);
-    if !kind.is_block() {
-        sum = crc32c::crc32c_append(sum, payload);
-    }
+    let covered = if kind.is_block() { &[] } else { payload };
+    let sum = crc32c([&head[..28], covered]);
     if sum != u32_at(head, 28) {
         return Err(FrameFault::Checksum);
     }

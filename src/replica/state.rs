@@ -26,6 +26,7 @@ use weir_io::{Buf, Driver, Errno, File, OpenMode};
 use super::epoch::Epochs;
 use super::frame::word;
 use super::options::Role;
+use crate::base::crc::crc32c;
 
 /// "WPAI", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WPAI");
@@ -87,14 +88,14 @@ impl State {
         let mut epochs = Vec::new();
         self.epochs.put(&mut epochs);
         page[EPOCHS..EPOCHS + epochs.len()].copy_from_slice(&epochs);
-        let sum = crc32c::crc32c(&page[..SUM]);
+        let sum = crc32c([&page[..SUM]]);
         page[SUM..].copy_from_slice(&sum.to_le_bytes());
         page
     }
 
     fn decode(page: &[u8]) -> Option<State> {
         let page = page.get(..SLOT)?;
-        let whole = page[SUM..] == crc32c::crc32c(&page[..SUM]).to_le_bytes();
+        let whole = page[SUM..] == crc32c([&page[..SUM]]).to_le_bytes();
         if !whole || page[0..4] != MAGIC.to_le_bytes() || page[4..6] != VERSION.to_le_bytes() {
             return None;
         }

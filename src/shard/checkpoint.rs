@@ -19,6 +19,7 @@ use rkyv::ser::writer::Buffer;
 use weir_io::{Buf, Driver, Errno, Event, File, OpenMode, Source};
 
 use super::cold::{KIND_CHECKPOINT, KIND_CHECKPOINT_SYNC, KIND_INDEX_SYNC, split, token};
+use crate::base::crc::crc32c;
 use crate::broker::Image;
 use crate::commitlog::LogImage;
 
@@ -115,7 +116,7 @@ fn read_open(driver: &mut Driver, file: File) -> Option<(u64, Vec<u8>)> {
     }
     let mut image = vec![0; usize::try_from(len).ok()?];
     let got = driver.read_now(file, HEADER as u64, &mut image).ok()?;
-    let sum = crc32c::crc32c_append(crc32c::crc32c(&header[..32]), &image);
+    let sum = crc32c([&header[..32], &image]);
     (got == image.len() && header[32..36] == sum.to_le_bytes())
         .then(|| word(24).map(|position| (position, image)))?
 }
@@ -146,8 +147,7 @@ fn put_header(buf: &mut Buf, position: u64, len: usize) {
     buf[8..16].copy_from_slice(&layout().to_le_bytes());
     buf[16..24].copy_from_slice(&(len as u64).to_le_bytes());
     buf[24..32].copy_from_slice(&position.to_le_bytes());
-    let image = crc32c::crc32c(&buf[..32]);
-    let sum = crc32c::crc32c_append(image, &buf[HEADER..HEADER + len]);
+    let sum = crc32c([&buf[..32], &buf[HEADER..HEADER + len]]);
     buf[32..36].copy_from_slice(&sum.to_le_bytes());
 }
 

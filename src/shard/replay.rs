@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use weir_io::{Driver, Errno, File, OpenMode};
 
 use super::voice::Voice;
+use crate::base::crc::crc32c;
 use crate::base::limits::{REPLAY_STEP_RECORDS, SET_ASIDE_MAX};
 
 /// "WRPL", little-endian.
@@ -45,7 +46,7 @@ impl Mark {
         bytes[8..16].copy_from_slice(&u64::from(self.exact).to_le_bytes());
         bytes[16..24].copy_from_slice(&self.position.to_le_bytes());
         bytes[24..32].copy_from_slice(&boot.to_le_bytes());
-        let sum = crc32c::crc32c(&bytes[..SUM]);
+        let sum = crc32c([&bytes[..SUM]]);
         bytes[SUM..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
@@ -54,7 +55,7 @@ impl Mark {
     fn decode(bytes: &[u8], boot: u64) -> Option<Mark> {
         let bytes: &[u8; MARK_BYTES] = bytes.get(..MARK_BYTES)?.try_into().ok()?;
         let known = bytes[..4] == MAGIC.to_le_bytes() && bytes[4..8] == VERSION.to_le_bytes();
-        let whole = bytes[SUM..] == crc32c::crc32c(&bytes[..SUM]).to_le_bytes();
+        let whole = bytes[SUM..] == crc32c([&bytes[..SUM]]).to_le_bytes();
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         (known && whole && word(24) == boot)
             .then(|| Mark { exact: word(8) == 1, position: word(16) })

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::super::output::Output;
 use super::walk::told;
+use crate::base::crc::crc32c;
 use crate::exit::{self, Stop};
 
 /// "WCKP", little-endian.
@@ -52,7 +53,7 @@ impl Header {
         let len = word(16)?;
         let end = usize::try_from(len).ok().and_then(|len| HEADER.checked_add(len));
         let image = end.and_then(|end| bytes.get(HEADER..end));
-        let sum = |image| crc32c::crc32c_append(crc32c::crc32c(&bytes[..32]), image);
+        let sum = |image| crc32c([&bytes[..32], image]);
         Some(Header {
             version: half(4)?,
             layout: word(8)?,
@@ -74,7 +75,7 @@ mod tests {
         bytes[4] = 1;
         bytes[16] = 3;
         bytes[24] = 99;
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..32]), &[0, 0, 0]);
+        let sum = crc32c([&bytes[..32], &[0, 0, 0]]);
         bytes[32..36].copy_from_slice(&sum.to_le_bytes());
         let good = Header { version: 1, layout: 0, len: 3, position: 99, whole: true };
         assert_eq!(Header::read(&bytes), Some(good));

@@ -226,7 +226,7 @@ mod tests {
         bytes[12] = 5;
         bytes[16] = 9;
         bytes[24..32].copy_from_slice(&(64 * 1024u64).to_le_bytes());
-        let sum = crc32c::crc32c(&bytes[..60]);
+        let sum = crate::base::crc::crc32c([&bytes[..60]]);
         bytes[60..64].copy_from_slice(&sum.to_le_bytes());
         for number in 0..3u32 {
             let at = SEGMENT_HEADER as usize + number as usize * 4096;
