@@ -231,10 +231,10 @@ impl Server {
     }
 
     /// Answers a reply whose promise holds.
-    pub(super) fn deliver(&mut self, ready: Ready) {
+    pub(super) fn deliver(&mut self, ready: &Ready) {
         let Waiter { connection, opaque, codec, .. } = ready.waiter;
         let Some(out) = self.connections.outbox(ConnId(connection)) else { return };
-        match ready.answer {
+        match &ready.answer {
             Answer::Done => Reply::new(out, codec, response::SUCCESS, opaque).finish(),
             Answer::Failed => {
                 let why = "writing the log failed while this request waited: its outcome is \
@@ -250,30 +250,30 @@ impl Server {
                 let why = format!(
                     "the change is in the log and in force, but {}: a failure now could take it \
                      back",
-                    lacking(&self.shard, lack)
+                    lacking(&self.shard, *lack)
                 );
                 Reply::new(out, codec, response::SYSTEM_ERROR, opaque).remark(&why).finish();
             }
             Answer::Less { lack, queue_id, queue_offset, position, count, len } => {
-                let stored = self.shard.record(position, len as usize);
-                let at = (queue_id, queue_offset, count);
-                write_less(out, &self.shard, (codec, opaque, lack), stored, at);
+                let stored = self.shard.record(*position, *len as usize);
+                let at = (*queue_id, *queue_offset, *count);
+                write_less(out, &self.shard, (codec, opaque, *lack), stored, at);
             }
             Answer::Sent { queue_id, queue_offset, position, count, len, key } => {
                 let sent = Sent {
-                    queue_id,
+                    queue_id: *queue_id,
                     queue_offset: queue_offset.cast_signed(),
                     position: position.cast_signed(),
                     key: key.as_bytes(),
                 };
                 let answers = &self.sent_answers;
-                if count != 1 {
+                if *count != 1 {
                     let host = answers.host();
-                    let ids = batch_ids(self.shard.record(position, len as usize), host, count);
+                    let ids = batch_ids(self.shard.record(*position, *len as usize), host, *count);
                     answers.write_batch(out, codec, opaque, &ids, &sent);
                 } else if sent.key.is_empty() {
                     // Too long to be carried: it is read where it was stored.
-                    let record = self.shard.record(position, len as usize).map(Record::parse);
+                    let record = self.shard.record(*position, *len as usize).map(Record::parse);
                     let stored = record.and_then(Result::ok).map(|record| record.properties());
                     let key = stored.and_then(|stored| properties::find(stored, "UNIQ_KEY"));
                     let sent = Sent { key: key.unwrap_or(&[]), ..sent };

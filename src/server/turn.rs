@@ -426,9 +426,10 @@ impl Server {
     fn answer(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         self.shard.collect_ready(&mut ready);
-        for answer in ready.drain(..) {
+        for answer in &ready {
             self.deliver(answer);
         }
+        ready.clear();
         self.ready = ready;
         self.serve_woken();
     }
