@@ -214,7 +214,7 @@ impl Engine {
         let (taken, writes, cpu_ns) = (self.taken(), self.writes, machine::thread_cpu_ns()?);
         while driver.now_ns() < until_ns {
             // What waits goes to the device before new records cost time.
-            self.log.drive(driver, false);
+            self.log.drive(driver);
             driver.submit()?;
             self.append_all(driver)?;
             self.turn(driver, until_ns)?;
@@ -248,7 +248,7 @@ impl Engine {
 
     fn turn(&mut self, driver: &mut Driver, deadline_ns: u64) -> io::Result<()> {
         self.log.publish();
-        self.log.drive(driver, false);
+        self.log.drive(driver);
         let now_ns = driver.now_ns();
         if now_ns >= self.looked_ns + HOUSEKEEPING_NS {
             self.looked_ns = now_ns;

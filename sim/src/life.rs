@@ -327,10 +327,9 @@ impl<'a> Life<'a> {
 
     /// One turn of the loop.
     fn turn(&mut self) -> Result<(), End> {
-        self.log.begin_turn(self.driver.now_ns());
         self.log.publish();
         self.observe()?;
-        self.log.drive(&mut self.driver, false);
+        self.log.drive(&mut self.driver);
         self.log.invariants();
         let nap_ns = self.random.skewed(1..3_000_000);
         let mut deadline_ns = self.driver.now_ns() + nap_ns;

@@ -13,8 +13,6 @@ pub const BLOCK_MAX: usize = 256 * 1024;
 pub const STAGING_DEFAULT: usize = 16 * 1024 * 1024;
 /// Log writes in flight per shard.
 pub const WRITES_IN_FLIGHT: usize = 4;
-/// Records that nobody waits for gather so long before they are written, nanoseconds.
-pub const GATHER_NS: u64 = 1_000_000;
 /// One log write covers at most this many bytes.
 pub const WRITE_MAX: usize = 2 * 1024 * 1024;
 /// Extents are written ahead of the log's tail by this much.

@@ -4,15 +4,13 @@
 //! when one lands, the next takes all that gathered. Writes complete in any order, so `written`
 //! is the prefix minimum of completed ones, never the newest. With `SYNC_FLUSH` each write is
 //! `RWF_DSYNC` and `durable` follows `written`; otherwise `fdatasync` runs on its interval, or at
-//! once when somebody waits for it, and covers what was written when it was submitted. Where nobody
-//! waits for the device at all, the open block also gathers while nothing is in the air, for
-//! [`GATHER_NS`] at most: a write costs the processor as much as some tens of messages.
+//! once when somebody waits for it, and covers what was written when it was submitted.
 //! Never: a watermark moved by a write whose predecessor is still in the air; success after EIO.
 
 use weir_io::{Driver, Errno, Event, Source, Token};
 
 use super::log::{Log, TOKEN_ROOM};
-use crate::base::limits::{GATHER_NS, WRITE_MAX};
+use crate::base::limits::WRITE_MAX;
 
 /// Kinds of tokens inside the log's room.
 const KIND_WRITE: u64 = 1;
@@ -73,8 +71,6 @@ pub(crate) struct Flush {
     pub(crate) first_durable: bool,
     /// Everything below was submitted, the last of it then (nanoseconds).
     launched: (u64, u64),
-    /// The open block gathers until then (nanoseconds).
-    gathers_until: Option<u64>,
     ops: Vec<DeviceOp>,
     /// Bytes written to the log, and ahead of it, since it was opened.
     pub(crate) bytes: (u64, u64),
@@ -91,7 +87,6 @@ impl Flush {
             wanted: 0,
             first_durable: false,
             launched: (0, 0),
-            gathers_until: None,
             ops: Vec::with_capacity(OPS_MAX),
             bytes: (0, 0),
         }
@@ -148,15 +143,12 @@ impl Log {
     }
 
     /// Submits what the device can take now. Called once per turn, after the turn's appends.
-    /// `hurry`: somebody waits for the device, or for a standby, which is fed with sealed blocks.
-    pub fn drive(&mut self, driver: &mut Driver, hurry: bool) {
+    pub fn drive(&mut self, driver: &mut Driver) {
         if self.fenced.is_some() {
             return;
         }
-        self.flush.gathers_until = self.gathers_until(hurry);
         while self.flights.len() < self.flights_max() {
-            let gathers = self.flush.gathers_until.is_some();
-            if !gathers && self.staging.open_block().is_some_and(|block| block.payload > 0) {
+            if self.staging.open_block().is_some_and(|block| block.payload > 0) {
                 self.seal_open();
             }
             if self.zeroing_ahead() {
@@ -167,18 +159,6 @@ impl Log {
         }
         self.drive_sync(driver);
         self.drive_prepare(driver);
-    }
-
-    /// How long the open block may still gather; `None`: it is sealed now. Not where the promise of
-    /// an acknowledgement is the write itself, because staging does not outlive the process.
-    fn gathers_until(&self, hurry: bool) -> Option<u64> {
-        let patient = !hurry
-            && !self.options.sync_flush
-            && self.survives_kill
-            && self.flush.first_durable
-            && self.flush.wanted <= self.marks.durable;
-        let block = self.staging.open_block().filter(|block| patient && block.payload > 0)?;
-        Some(block.opened_ns + GATHER_NS).filter(|until| self.staging.now_ns < *until)
     }
 
     fn launch(&mut self, driver: &mut Driver, run: super::staging::Launch) {
@@ -251,9 +231,7 @@ impl Log {
         let waiting = self.flush.syncing.is_none()
             && self.fenced.is_none()
             && self.marks.durable < self.written;
-        let flush =
-            waiting.then(|| self.flush.began_ns + self.options.flush_interval_ms * 1_000_000);
-        flush.into_iter().chain(self.flush.gathers_until).min()
+        waiting.then(|| self.flush.began_ns + self.options.flush_interval_ms * 1_000_000)
     }
 
     /// Takes an event whose token is of the log's room.

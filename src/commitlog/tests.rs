@@ -59,9 +59,8 @@ fn turn(run: &mut Run) -> Result<(), Errno> {
     for event in std::mem::take(&mut run.events) {
         run.log.on_event(&mut run.driver, event);
     }
-    run.log.begin_turn(run.driver.now_ns());
     run.log.publish();
-    run.log.drive(&mut run.driver, false);
+    run.log.drive(&mut run.driver);
     run.log.invariants();
     run.driver.submit()
 }

@@ -351,7 +351,7 @@ impl Shard {
             self.log.publish();
             self.log.want_durable(self.log.watermarks().appended);
             if !self.is_blank() {
-                self.log.drive(driver, true);
+                self.log.drive(driver);
             }
             if let Some(errno) = self.log.fenced() {
                 return Err(errno);

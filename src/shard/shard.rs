@@ -100,7 +100,7 @@ impl Shard {
     /// Hands blocks to the device and the standby.
     pub fn write_turn(&mut self, driver: &mut Driver) {
         if !self.is_blank() {
-            self.log.drive(driver, !self.answers_first());
+            self.log.drive(driver);
         }
         self.end_turn_pair(driver);
         self.checkpoints.advance(driver, self.log.watermarks().durable, self.index);
