@@ -157,6 +157,27 @@ impl Rig {
         assert_eq!(self.answer(opaque).0, response::SUCCESS);
     }
 
+    /// Asks for the oldest messages of topic `t`.
+    fn pull(&mut self, code: i32) -> i32 {
+        self.opaque += 1;
+        let mut out = Vec::new();
+        Request::new(&mut out, Codec::Json, code, self.opaque, false)
+            .ext_str("consumerGroup", "g")
+            .ext_str("topic", "t")
+            .ext_int("queueId", 0)
+            .ext_int("queueOffset", 0)
+            .ext_int("maxMsgNums", 32)
+            .ext_int("sysFlag", 4)
+            .ext_int("commitOffset", 0)
+            .ext_int("suspendTimeoutMillis", 0)
+            .ext_str("subscription", "*")
+            .ext_int("subVersion", 0)
+            .finish();
+        self.client.send(&out);
+        self.turns(20);
+        self.opaque
+    }
+
     fn answer(&mut self, opaque: i32) -> (i32, String) {
         for _ in 0..20_000 {
             if let Some(answer) = self.answers.get(&opaque) {
@@ -387,6 +408,49 @@ fn a_full_disk_refuses_sends_keeps_offsets_and_takes_sends_again_by_itself() {
         rig.world.faults(|faults| faults.capacity_bytes = 1 << 40);
         rig.pass_ms(500);
         assert_eq!(rig.ask("t", b"again").0, response::SUCCESS, "without a restart");
+    }
+}
+
+#[test]
+fn reads_that_a_stalled_disk_keeps_waiting_are_refused_by_number_and_by_age() {
+    let mut rig = Rig::new(9, options(false, 4 * MIB));
+    rig.create("t", 1, "");
+    rig.group("g");
+    for _ in 0..600 {
+        assert_eq!(rig.ask("t", &[7; 16 * 1024]).0, response::SUCCESS);
+    }
+    rig.pass_ms(500);
+    let mut tuning = *rig.server.shard().tuning();
+    (tuning.pulls.capacity, tuning.lite_pulls.capacity) = (2, 1);
+    let broker = rig.server.shard().broker.options().clone();
+    let retune = Box::new(Retune { tuning, broker, texts: Vec::new() });
+    rig.letters.send(Letter::Ask(Question::Tune(retune, Reply::new(|()| {})))).unwrap();
+    rig.pass_ms(100);
+    rig.slow(STALLED);
+    let pulls: Vec<i32> = (0..2).map(|_| rig.pull(request::PULL_MESSAGE)).collect();
+    let lite = rig.pull(request::LITE_PULL_MESSAGE);
+    for (code, limit) in [
+        (request::PULL_MESSAGE, "2, limit: 2, change: pullThreadPoolQueueCapacity"),
+        (request::LITE_PULL_MESSAGE, "1, limit: 1, change: litePullThreadPoolQueueCapacity"),
+    ] {
+        let over = rig.pull(code);
+        let (code, remark) = rig.answer(over);
+        assert_eq!(code, response::SYSTEM_BUSY);
+        assert!(remark.starts_with("[OVERLOAD]system busy, start flow control"), "{remark}");
+        assert!(remark.contains("reason: device, waited: 0ms"), "{remark}");
+        assert!(remark.ends_with(limit), "{remark}");
+    }
+    // Nothing is read meanwhile: they are looked at even so.
+    rig.pass_ms(5200);
+    for (opaque, key) in pulls.iter().map(|pull| (*pull, "Pull")).chain([(lite, "LitePull")]) {
+        let (code, remark) = rig.answers.get(&opaque).cloned().unwrap();
+        assert_eq!(code, response::SYSTEM_BUSY);
+        assert!(remark.starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow"), "{remark}");
+        let end = format!("limit: 5000ms, change: waitTimeMillsIn{key}Queue");
+        assert!(
+            remark.contains("reason: device, waited: 50") && remark.ends_with(&end),
+            "{remark}"
+        );
     }
 }
 

@@ -185,6 +185,49 @@ fn with_degrade_a_lone_primary_says_so_to_producers_and_its_standby_is_promoted_
 }
 
 #[test]
+fn a_standby_that_confirms_nothing_is_the_reason_that_new_senders_are_told() {
+    let (mut a, mut b) = pair(31, |options| options.slave_timeout_ms = 2000);
+    in_step(&mut [&mut a, &mut b]);
+    send_all(&mut [&mut a, &mut b], 0..10);
+    let capacity = |node: &mut Node, sends| {
+        let mut tuning = *node.shard.tuning();
+        tuning.pressure.send_queue = sends;
+        let broker = node.shard.broker.options().clone();
+        node.shard.tune(tuning, broker);
+    };
+    capacity(&mut a, 10);
+    a.world.partition(&b.world);
+    for n in 10..20 {
+        assert_eq!(a.offer(n, &body(n)).unwrap(), Taken::Waiting);
+    }
+    let mut told = None;
+    until(&mut [&mut a, &mut b], |nodes| {
+        told = nodes[0].offer(20, &body(20)).err();
+        told.is_some()
+    });
+    let over = told.unwrap().1;
+    assert!(over.starts_with("[OVERLOAD]system busy, start flow control"), "{over}");
+    let end = "sends without an answer: 10, limit: 10, change: sendThreadPoolQueueCapacity";
+    assert!(over.contains("reason: replica, waited: ") && over.ends_with(end), "{over}");
+    // From half on, who would wait for the standby as long is not let in.
+    capacity(&mut a, 20);
+    let late_ns = a.driver.now_ns() + 250_000_000;
+    until(&mut [&mut a, &mut b], |nodes| nodes[0].driver.now_ns() > late_ns);
+    let shed = a.offer(20, &body(20)).unwrap_err().1;
+    assert!(shed.starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control"), "{shed}");
+    assert!(shed.contains("reason: replica, waited: 0ms, oldest send that the standby"), "{shed}");
+    assert!(shed.ends_with("limit: 200ms, change: waitTimeMillsInSendQueue"), "{shed}");
+    a.world.heal(&b.world);
+    let mut answered = 0;
+    until(&mut [&mut a, &mut b], |nodes| {
+        answered += nodes[0].answers().len();
+        answered == 10
+    });
+    send_all(&mut [&mut a, &mut b], 20..30);
+    assert_eq!(a.drain(0), wanted(0..30, 0), "refused is not stored, the rest is");
+}
+
+#[test]
 fn a_reply_that_the_standby_does_not_confirm_in_time_says_so_and_consumers_do_not_see_it() {
     let (mut a, mut b) = pair(11, |_| {});
     in_step(&mut [&mut a, &mut b]);

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Processor time of this thread so far, nanoseconds.
 pub(crate) fn thread_cpu_ns() -> io::Result<u64> {
@@ -40,8 +41,14 @@ fn schedstat(path: &Path) -> io::Result<u64> {
     first.ok_or_else(|| io::Error::other(format!("{}: not a schedstat line", path.display())))
 }
 
-/// Resident memory of process `pid`, bytes (`VmRSS` and `HugetlbPages`).
+/// What process `pid` holds, bytes: resident pages, reserved huge pages, and its staging files.
 pub(crate) fn memory_bytes(pid: u32) -> io::Result<u64> {
+    held_bytes(pid, &staging_files(pid))
+}
+
+/// [`memory_bytes`] with the staging files known. Each page counts once: mapped ones of a staging
+/// file (`RssShmem`) are among its blocks.
+pub(crate) fn held_bytes(pid: u32, staging: &[PathBuf]) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = |name: &str| {
         status
@@ -51,7 +58,20 @@ pub(crate) fn memory_bytes(pid: u32) -> io::Result<u64> {
             })
             .unwrap_or(0)
     };
-    Ok((kib("VmRSS:") + kib("HugetlbPages:")) * 1024)
+    let resident = ["RssAnon:", "RssFile:", "HugetlbPages:"].map(kib).iter().sum::<u64>() * 1024;
+    let blocks = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.blocks() * 512);
+    Ok(if resident == 0 { 0 } else { resident + staging.iter().map(blocks).sum::<u64>() })
+}
+
+/// The staging files that process `pid` has mapped.
+pub(crate) fn staging_files(pid: u32) -> Vec<PathBuf> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let shared = |path: &&str| path.starts_with("/dev/shm/weir-") || path.starts_with("/run/");
+    let mut files: Vec<PathBuf> = paths.filter(shared).map(PathBuf::from).collect();
+    files.sort();
+    files.dedup();
+    files
 }
 
 /// Bytes process `pid` made the device read so far, whatever the page cache gave it besides.

@@ -206,7 +206,7 @@ pub const DIRECTORY_RECORD: usize = 1024;
 /// Least memory for a checkpoint that is being written: its image, and the bytes of its file.
 pub const CHECKPOINT_MEMORY_MIN: usize = 2 * 1024 * 1024;
 /// Histograms of a shard: the set it records, the one on its way, sums and the last intervals.
-pub const HISTOGRAM_MEMORY: usize = 3 * 1024 * 1024;
+pub const HISTOGRAM_MEMORY: usize = 7 * 512 * 1024;
 
 /// Consumer offsets reach the log after this at most.
 pub const OFFSET_COALESCE_MS: u64 = 200;

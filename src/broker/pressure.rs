@@ -55,8 +55,12 @@ pub struct Load {
     pub device_age_ms: u64,
     /// Age of the flush in the air; 0: none.
     pub flush_age_ms: u64,
+    /// Age of the oldest send that waits for nothing but the standby; 0: none does.
+    pub replica_age_ms: u64,
     /// The sender is answered when the device has the message.
     pub durable: bool,
+    /// The sender is answered when the standby has it.
+    pub replicated: bool,
     /// Age of the request.
     pub waited_ms: u64,
     /// How long requests have found the shard full, one after the other; 0: the last did not.
@@ -70,6 +74,8 @@ pub enum Reason {
     Device,
     /// The device takes it, and its flush does not end.
     Flush,
+    /// The device has it, and the standby has not.
+    Replica,
     /// Memory for the consume queues is full.
     Memory,
 }
@@ -129,8 +135,7 @@ pub fn rule(load: &Load, limits: &PressureLimits) -> Ruling {
         };
         return Ruling::Refuse(text, load.reason());
     }
-    let ahead_ms = if load.durable { load.durable_age_ms() } else { 0 };
-    if load.waited_ms > limits.send_wait_ms || ahead_ms > limits.send_wait_ms {
+    if load.waited_ms > limits.send_wait_ms || load.ahead_ms() > limits.send_wait_ms {
         return Ruling::Refuse(Text::TimedOut, load.reason());
     }
     Ruling::Accept
@@ -142,9 +147,17 @@ impl Load {
         self.device_age_ms.max(self.flush_age_ms)
     }
 
+    /// How long the oldest of those waits that this send would stand behind.
+    fn ahead_ms(&self) -> u64 {
+        let device_ms = if self.durable { self.durable_age_ms() } else { 0 };
+        device_ms.max(if self.replicated { self.replica_age_ms } else { 0 })
+    }
+
     fn reason(&self) -> Reason {
         if !self.index_fits {
             Reason::Memory
+        } else if self.staging_fits && self.replica_age_ms > self.durable_age_ms() {
+            Reason::Replica
         } else if self.staging_fits && self.flush_age_ms > self.device_age_ms {
             Reason::Flush
         } else {
@@ -169,15 +182,16 @@ impl Load {
         let name = match reason {
             Reason::Device => "device",
             Reason::Flush => "flush",
+            Reason::Replica => "replica",
             Reason::Memory => "memory",
         };
-        let measure = self.measure(text, limits);
+        let measure = self.measure(text, reason, limits);
         let remark = format!("{begin}, reason: {name}, waited: {waited_ms}ms, {measure}");
         Reject::new(code::SYSTEM_BUSY, remark)
     }
 
     /// What was measured against which limit, and the key that sets it.
-    fn measure(&self, text: Text, limits: &PressureLimits) -> String {
+    fn measure(&self, text: Text, reason: Reason, limits: &PressureLimits) -> String {
         match text {
             Text::RejectRequest | Text::PageCacheBusy => format!(
                 "oldest append not on the device: {}ms, limit: {}ms, change: \
@@ -188,8 +202,12 @@ impl Load {
                 format!("limit: {}ms, change: waitTimeMillsInSendQueue", limits.send_wait_ms)
             }
             Text::TimedOut => format!(
-                "oldest append not durable: {}ms, limit: {}ms, change: waitTimeMillsInSendQueue",
-                self.durable_age_ms(),
+                "{}: {}ms, limit: {}ms, change: waitTimeMillsInSendQueue",
+                match reason {
+                    Reason::Replica => "oldest send that the standby has not confirmed",
+                    _ => "oldest append not durable",
+                },
+                self.ahead_ms(),
                 limits.send_wait_ms
             ),
             Text::Overload => format!(
@@ -230,7 +248,9 @@ mod tests {
             index_bytes: 64,
             device_age_ms: 0,
             flush_age_ms: 0,
+            replica_age_ms: 0,
             durable: false,
+            replicated: false,
             waited_ms: 0,
             full_ms: 0,
         }
@@ -341,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn row_6_too_many_unanswered_sends_are_an_overload_of_the_flush_or_of_the_device() {
+    fn row_6_too_many_unanswered_sends_are_an_overload_of_whom_the_oldest_waits_for() {
         let load = Load { pending: 100, waited_ms: 50, ..calm() };
         let begin = "[OVERLOAD]system busy, start flow control for a while, reason: ";
         let end = ", waited: 50ms, sends without an answer: 100, limit: 100, change: \
@@ -350,6 +370,8 @@ mod tests {
         assert_eq!(refused(flush).1, format!("{begin}flush{end}"));
         let device = Load { device_age_ms: 30, ..load };
         assert_eq!(refused(device).1, format!("{begin}device{end}"));
+        let standby = Load { replica_age_ms: 901, ..flush };
+        assert_eq!(refused(standby).1, format!("{begin}replica{end}"));
     }
 
     #[test]
@@ -377,6 +399,15 @@ mod tests {
         );
         let slow = Load { durable: true, device_age_ms: 201, ..half() };
         assert!(refused(slow).1.contains("reason: device"));
+        let away = Load { pending: 50, replica_age_ms: 201, ..calm() };
+        assert_eq!(rule(&away, &LIMITS), Ruling::Accept, "it does not wait for the standby");
+        let (_, remark) = refused(Load { replicated: true, ..away });
+        assert_eq!(
+            remark,
+            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: \
+             0ms, size of queue: 50, reason: replica, waited: 0ms, oldest send that the standby \
+             has not confirmed: 201ms, limit: 200ms, change: waitTimeMillsInSendQueue"
+        );
     }
 
     #[test]

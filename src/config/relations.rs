@@ -14,6 +14,8 @@ use crate::base::limits::{
 const CONTROL_BELOW: u16 = 11;
 /// `sendMsgTimeout` of stock producers.
 const CLIENT_TIMEOUT_MS: u64 = 3000;
+/// `consumerTimeoutMillisWhenSuspend` of stock consumers.
+const PULL_TIMEOUT_MS: u64 = 30_000;
 /// RocketMQ's default of `syncFlushTimeout`: known to be beyond it, and accepted.
 const SYNC_FLUSH_TIMEOUT_MS: u64 = 5000;
 const SEGMENT_MIN: u64 = 64 * 1024 * 1024;
@@ -263,8 +265,9 @@ impl Config {
     /// Values that are allowed and cannot do what they are for: the key and why. RocketMQ's own
     /// defaults are never among them, since only keys that were set are looked up here.
     pub(super) fn doubts(&self) -> Vec<(&'static str, String)> {
-        let late = |key, value_ms: u64| {
-            (value_ms >= CLIENT_TIMEOUT_MS && value_ms != SYNC_FLUSH_TIMEOUT_MS).then(|| {
+        let sends = |key, value_ms: u64, default_ms: u64| {
+            let late = value_ms >= CLIENT_TIMEOUT_MS && value_ms != default_ms;
+            late.then(|| {
                 let why = format!(
                     "stock producers give up after {CLIENT_TIMEOUT_MS} ms (sendMsgTimeout), so \
                      nobody hears an answer that comes after that"
@@ -272,10 +275,23 @@ impl Config {
                 (key, why)
             })
         };
+        let pulls = |key, value_ms: u64| {
+            (value_ms >= PULL_TIMEOUT_MS).then(|| {
+                let why = format!(
+                    "stock consumers give up after {PULL_TIMEOUT_MS} ms \
+                     (consumerTimeoutMillisWhenSuspend), so nobody hears an answer that comes \
+                     after that"
+                );
+                (key, why)
+            })
+        };
         let mut found: Vec<(&'static str, String)> = [
-            late("waitTimeMillsInSendQueue", self.wait_time_in_send_queue_ms),
-            late("osPageCacheBusyTimeOutMills", self.os_page_cache_busy_timeout_ms),
-            late("syncFlushTimeout", self.sync_flush_timeout_ms),
+            sends("waitTimeMillsInSendQueue", self.wait_time_in_send_queue_ms, 200),
+            sends("osPageCacheBusyTimeOutMills", self.os_page_cache_busy_timeout_ms, 1000),
+            sends("syncFlushTimeout", self.sync_flush_timeout_ms, SYNC_FLUSH_TIMEOUT_MS),
+            sends("slaveTimeout", self.slave_timeout_ms, CLIENT_TIMEOUT_MS),
+            pulls("waitTimeMillsInPullQueue", self.wait_time_in_pull_queue_ms),
+            pulls("waitTimeMillsInLitePullQueue", self.wait_time_in_lite_pull_queue_ms),
         ]
         .into_iter()
         .flatten()

@@ -296,6 +296,7 @@ fn waits_beyond_the_clients_own_are_explained_and_rocketmqs_defaults_are_not() {
             "waitTimeMillsInSendQueue=200",
             "sendThreadPoolQueueCapacity=10000",
             "syncFlushTimeout=5000",
+            "slaveTimeout=3000",
             "waitTimeMillsInPullQueue=5000",
             "pullThreadPoolQueueCapacity=100000",
             "diskSpaceCleanForciblyRatio=85",
@@ -303,8 +304,13 @@ fn waits_beyond_the_clients_own_are_explained_and_rocketmqs_defaults_are_not() {
         ]),
         [""; 0]
     );
-    let words = notices(&["waitTimeMillsInSendQueue=4000"]).join("\n");
-    assert!(words.contains("give up after 3000 ms (sendMsgTimeout)"), "{words}");
+    // Another key's default is nobody's excuse.
+    for late in ["waitTimeMillsInSendQueue=5000", "slaveTimeout=5000", "syncFlushTimeout=3000"] {
+        let words = notices(&[late]).join("\n");
+        assert!(words.contains("give up after 3000 ms (sendMsgTimeout)"), "{words}");
+    }
+    let words = notices(&["waitTimeMillsInPullQueue=60000"]).join("\n");
+    assert!(words.contains("stock consumers give up after 30000 ms"), "{words}");
     assert!(notices(&["sendThreadPoolQueueCapacity=100000"])[0].contains("no more than 65536"));
     assert!(notices(&["diskSpaceCleanForciblyRatio=95"])[0].contains("begins there already"));
 }

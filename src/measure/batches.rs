@@ -21,6 +21,17 @@ struct Batch {
     received_ns: u64,
     handled_ns: u64,
     submitted_ns: u64,
+    /// When the device had it, for sends that wait for the standby as well.
+    kept_ns: u64,
+}
+
+/// What answered sends waited for, beside memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// For the device.
+    pub device: bool,
+    /// For the standby.
+    pub standby: bool,
 }
 
 /// The side rings of both promises.
@@ -55,6 +66,8 @@ pub struct Batches {
     fresh: usize,
     /// Entries at the front that are submitted.
     submitted: usize,
+    /// Of them, those that the device has, as far as it is noted.
+    kept: usize,
     /// Taken out in this turn, to be recorded at its end.
     answered: Vec<Batch>,
 }
@@ -102,6 +115,18 @@ impl Batches {
         }
     }
 
+    /// The device had everything below `upto` at `now_ns`; noted for sends that then wait for the
+    /// standby. An entry counts by its first write, as in [`Batches::submitted`].
+    pub fn kept(&mut self, upto: u64, now_ns: u64) {
+        while let Some(batch) = self.closed.get_mut(self.kept) {
+            if batch.first_upto > upto {
+                break;
+            }
+            batch.kept_ns = now_ns;
+            self.kept += 1;
+        }
+    }
+
     /// The oldest `count` replies have their watermark.
     pub fn answered(&mut self, count: usize) {
         let mut left = count as u64;
@@ -113,6 +138,7 @@ impl Batches {
             if front.count == 0 {
                 self.closed.pop_front();
                 self.submitted = self.submitted.saturating_sub(1);
+                self.kept = self.kept.saturating_sub(1);
                 self.fresh = self.fresh.min(self.closed.len());
             }
         }
@@ -121,8 +147,8 @@ impl Batches {
     }
 
     /// Records what was answered since the last call. `seen_ns`: when the loop saw the watermark;
-    /// `sent_ns`: when the replies were handed over; `device`: the promise waits for the device.
-    pub fn record(&mut self, stages: &mut Stages, seen_ns: u64, sent_ns: u64, device: bool) -> u64 {
+    /// `sent_ns`: when the replies were handed over.
+    pub fn record(&mut self, stages: &mut Stages, seen_ns: u64, sent_ns: u64, waits: Waits) -> u64 {
         let mut count = 0;
         for batch in self.answered.drain(..) {
             let n = u64::from(batch.count);
@@ -134,17 +160,26 @@ impl Batches {
             stages.record(Stage::Receive, handling - parse - append, n);
             stages.record(Stage::Parse, parse, n);
             stages.record(Stage::Append, append, n);
-            if device {
-                let submitted_ns = batch.submitted_ns.clamp(handled_ns, seen_ns.max(handled_ns));
+            let waited = waits.device || waits.standby;
+            let seen_ns = if waited { seen_ns.max(handled_ns) } else { handled_ns };
+            // When its own promise held here; what is left of the wait is the standby's.
+            let mut kept_ns = handled_ns;
+            if waits.device {
+                let submitted_ns = batch.submitted_ns.clamp(handled_ns, seen_ns);
+                kept_ns = match batch.kept_ns {
+                    0 => seen_ns,
+                    noted_ns => noted_ns.clamp(submitted_ns, seen_ns),
+                };
                 stages.record(Stage::Gather, submitted_ns - handled_ns, n);
-                let on_device = seen_ns.saturating_sub(submitted_ns);
-                stages.record(Stage::Device, on_device, n);
+                stages.record(Stage::Device, kept_ns - submitted_ns, n);
                 let total = sent_ns.saturating_sub(batch.received_ns);
-                stages.record(Stage::Outside, total.saturating_sub(on_device), n);
-                stages.record(Stage::Reply, sent_ns.saturating_sub(seen_ns.max(handled_ns)), n);
-            } else {
-                stages.record(Stage::Reply, sent_ns.saturating_sub(handled_ns), n);
+                let outside = total.saturating_sub(seen_ns - submitted_ns);
+                stages.record(Stage::Outside, outside, n);
             }
+            if waits.standby || kept_ns < seen_ns {
+                stages.record(Stage::Replica, seen_ns - kept_ns, n);
+            }
+            stages.record(Stage::Reply, sent_ns.saturating_sub(seen_ns), n);
             stages.record(Stage::Total, sent_ns.saturating_sub(batch.received_ns), n);
         }
         count
@@ -173,6 +208,38 @@ impl Batches {
 mod tests {
     use super::*;
 
+    const DEVICE: Waits = Waits { device: true, standby: false };
+
+    #[test]
+    fn what_the_standby_takes_longer_than_the_device_is_a_stage_of_its_own() {
+        let (mut batches, mut stages) = (Batches::default(), Stages::default());
+        let near = |stages: &Stages, stage, value: f64| {
+            let mean = stages.of(stage).mean();
+            assert!((mean - value).abs() <= value / 100.0, "{stage:?}: {mean}");
+        };
+        batches.push(10);
+        batches.close(1_000);
+        batches.handled(2_000, 100, 300);
+        batches.submitted(10, 2_500);
+        batches.kept(9, 5_000);
+        batches.kept(10, 6_500);
+        batches.answered(1);
+        batches.record(&mut stages, 26_500, 27_000, Waits { device: true, standby: true });
+        near(&stages, Stage::Device, 4_000.0);
+        near(&stages, Stage::Replica, 20_000.0);
+        near(&stages, Stage::Outside, 2_000.0);
+        near(&stages, Stage::Reply, 500.0);
+        let mut stages = Stages::default();
+        batches.push(20);
+        batches.close(1_000);
+        batches.handled(2_000, 100, 300);
+        batches.answered(1);
+        batches.record(&mut stages, 12_000, 13_000, Waits { device: false, standby: true });
+        near(&stages, Stage::Replica, 10_000.0);
+        near(&stages, Stage::Reply, 1_000.0);
+        assert!(stages.of(Stage::Device).is_empty());
+    }
+
     #[test]
     fn sends_of_a_turn_share_stamps_and_are_recorded_when_their_part_is_answered() {
         let (mut batches, mut stages) = (Batches::default(), Stages::default());
@@ -186,7 +253,7 @@ mod tests {
         batches.close(3_000);
         batches.handled(3_500, 50, 60);
         batches.answered(2);
-        assert_eq!(batches.record(&mut stages, 12_500, 13_000, true), 2);
+        assert_eq!(batches.record(&mut stages, 12_500, 13_000, DEVICE), 2);
         assert_eq!(batches.waiting(), 2);
         let near = |stage, value: f64| {
             let mean = stages.of(stage).mean();
@@ -203,7 +270,7 @@ mod tests {
         near(Stage::Total, 12_000.0);
         batches.submitted(40, 14_000);
         batches.answered(2);
-        assert_eq!(batches.record(&mut stages, 20_000, 20_000, true), 2);
+        assert_eq!(batches.record(&mut stages, 20_000, 20_000, DEVICE), 2);
         assert_eq!(batches.waiting(), 0);
     }
 
@@ -214,7 +281,7 @@ mod tests {
         batches.close(100);
         batches.handled(400, 1_000, 1_000);
         batches.answered(1);
-        batches.record(&mut stages, 100, 900, false);
+        batches.record(&mut stages, 100, 900, Waits { device: false, standby: false });
         assert!(stages.of(Stage::Gather).is_empty() && stages.of(Stage::Device).is_empty());
         let sum: f64 = [Stage::Receive, Stage::Parse, Stage::Append, Stage::Reply]
             .iter()

@@ -4,7 +4,7 @@
 //! From them come the stages of every send the turn took in or answered, the turn's own length,
 //! and who held the loop when it was too long.
 
-use super::batches::SideRings;
+use super::batches::{SideRings, Waits};
 use super::counts::Counts;
 use super::risk::Risk;
 use super::sample::Sample;
@@ -37,6 +37,8 @@ pub struct Meter {
     pub sample: Sample,
     /// A turn longer than this is told, nanoseconds; 0: never.
     pub stall_limit_ns: u64,
+    /// Sends wait for the standby, too.
+    pub standby: bool,
     /// When requests handled now were received, nanoseconds.
     received_ns: u64,
     began_ns: u64,
@@ -44,6 +46,8 @@ pub struct Meter {
     longest: (&'static str, u64),
     sends: u64,
     pulls: u64,
+    /// Refused sends until the last turn.
+    refused: u64,
 }
 
 impl Meter {
@@ -57,12 +61,14 @@ impl Meter {
             risk: Risk::default(),
             sample: Sample::default(),
             stall_limit_ns: 0,
+            standby: false,
             received_ns: now_ns,
             began_ns: now_ns,
             marked_ns: now_ns,
             longest: ("", 0),
             sends: 0,
             pulls: 0,
+            refused: 0,
         }
     }
 
@@ -143,8 +149,10 @@ impl Meter {
         for (ns, count) in staged.totals(now_ns).chain(durable.totals(now_ns)) {
             windows.put(ns, count);
         }
-        let answered = staged.record(stages, self.began_ns, now_ns, false)
-            + durable.record(stages, self.began_ns, now_ns, true);
+        let standby = self.standby;
+        let waits = |device| Waits { device, standby };
+        let answered = staged.record(stages, self.began_ns, now_ns, waits(false))
+            + durable.record(stages, self.began_ns, now_ns, waits(true));
         let turn_ns = now_ns.saturating_sub(self.began_ns);
         stages.record(Stage::Turn, turn_ns, 1);
         let sends = std::mem::take(&mut self.sends);
@@ -154,6 +162,11 @@ impl Meter {
         if sends + answered > 0 {
             stages.record(Stage::Pending, waiting as u64, 1);
             stages.record(Stage::InFlight, flying as u64, 1);
+        }
+        let refused = self.counts.sends_refused - self.refused;
+        if refused > 0 {
+            self.refused = self.counts.sends_refused;
+            stages.record(Stage::Refused, turn_ns, refused);
         }
         let pulls = std::mem::take(&mut self.pulls);
         if pulls > 0 {
@@ -190,6 +203,19 @@ mod tests {
         let held = meter.end_turn(&mut sides, 301_000, 0, 0).unwrap();
         assert_eq!(held, Held { part: "log", part_ns: 199_000, turn_ns: 201_000 });
         assert_eq!(meter.counts.stalls, 1);
+    }
+
+    #[test]
+    fn a_refusal_is_timed_from_the_turn_that_decided_it() {
+        let (mut meter, mut sides) = (Meter::new(0, 0), SideRings::default());
+        for turn in 0..3 {
+            meter.begin_turn(turn * 100_000);
+            meter.counts.sends_refused += u64::from(turn > 0);
+            meter.end_turn(&mut sides, turn * 100_000 + 20_000, 0, 0);
+        }
+        let refused = meter.stages.of(Stage::Refused);
+        assert_eq!(refused.len(), 2);
+        assert!((refused.mean() - 20_000.0).abs() < 200.0, "{}", refused.mean());
     }
 
     #[test]

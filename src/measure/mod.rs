@@ -13,7 +13,7 @@ mod sample;
 mod stages;
 mod windows;
 
-pub use batches::{Batches, SideRings};
+pub use batches::{Batches, SideRings, Waits};
 pub use counts::Counts;
 pub use meter::{Held, Meter};
 pub use risk::{AtRisk, Risk};

@@ -64,12 +64,16 @@ stages! {
     Gather = "gather", Nanoseconds;
     /// A send that waits for the device: from submission until the loop sees it durable.
     Device = "device", Nanoseconds;
+    /// A send that waits for the standby: from its promise kept here until the loop hears of it.
+    Replica = "replica", Nanoseconds;
     /// From the watermark (handled, without a wait for the device) to the reply's submission.
     Reply = "reply", Nanoseconds;
-    /// A send from end to end: the sum of the six above.
+    /// A send from end to end: the sum of those above.
     Total = "total", Nanoseconds;
-    /// A send that waits for the device: total less device.
+    /// A send that waits for the device: total less device and replica.
     Outside = "outside", Nanoseconds;
+    /// A refused send: from the start of the turn that decided until its reply is handed over.
+    Refused = "refused", Nanoseconds;
     /// A pull that was answered without being held.
     Pull = "pull", Nanoseconds;
     /// A pull that was held until something came or its time was over.

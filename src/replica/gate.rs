@@ -46,8 +46,9 @@ impl Pair {
     pub fn refusal(&self) -> Option<&'static str> {
         let waits = matches!(self.standing, Standing::Away { .. }) && self.options.refuse;
         let no_standby = "in-sync replicas not enough: no standby is in step with this primary, \
-                          and standbyLost=refuse stores nothing without one; nothing was stored. \
-                          Bring the standby back, or accept the risk with standbyLost=degrade";
+                          and standbyLost=refuse stores nothing without one; nothing was stored, \
+                          reason: replica, waited: 0ms, limit: 1 standby in step, change: bring \
+                          the standby back, or accept the risk with standbyLost=degrade";
         self.not_primary().or(waits.then_some(no_standby))
     }
 

@@ -48,6 +48,20 @@ impl KeptList {
         self.list.len()
     }
 
+    /// What waits in the queues that RocketMQ's tools look at, by the beginning of their keys:
+    /// requests, and when the oldest was born.
+    pub(super) fn queues(&self) -> [(&'static str, usize, Option<u64>); 3] {
+        let named = [
+            ("pull", KeptClass::Pull),
+            ("litePull", KeptClass::LitePull),
+            ("query", KeptClass::Query),
+        ];
+        named.map(|(name, class)| {
+            let same = self.list.iter().filter(|kept| kept.class == class);
+            (name, self.counts[class as usize], same.map(|kept| kept.born_ns).min())
+        })
+    }
+
     fn take(&mut self) -> Vec<Kept> {
         std::mem::take(self).list
     }
@@ -144,6 +158,19 @@ impl Server {
                 }
             }
             KeptClass::Query | KeptClass::Other => self.refuse(call, &reject),
+        }
+    }
+
+    /// Has kept requests handled again, read or not, when one of them waited too long: it is
+    /// refused then.
+    pub(super) fn look_at_kept(&mut self) {
+        let (tuning, now_ns) = (self.shard.tuning(), self.now_ns);
+        let late = |kept: &Kept| {
+            let (limit, ..) = kept.class.limit(tuning);
+            now_ns.saturating_sub(kept.born_ns) / 1_000_000 > limit.wait_ms
+        };
+        if self.kept.list.iter().any(late) {
+            self.arrivals_seen = u64::MAX;
         }
     }
 

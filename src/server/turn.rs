@@ -440,6 +440,7 @@ impl Server {
         self.tick_naming();
         self.sweep();
         self.save_memory();
+        self.look_at_kept();
     }
 
     /// Closes connections that are idle, or whose frame never ends.

@@ -9,6 +9,7 @@ use super::shard::Shard;
 use crate::broker::{Admission, FlushClass};
 use crate::commitlog::DeviceOp;
 use crate::measure::{AtRisk, Minute, Stage};
+use crate::replica::Gate;
 
 impl Shard {
     /// A send is read and about to be judged; times it when it is the turn's picked one.
@@ -46,6 +47,10 @@ impl Shard {
         });
         let (upto, at_ns) = self.log.launched();
         self.pending.sides.durable.submitted(upto, at_ns);
+        self.meter.standby = matches!(self.gate(), Gate::Both(_));
+        if self.meter.standby {
+            self.pending.sides.durable.kept(self.log.watermarks().durable, self.now_ns);
+        }
         self.meter.risk.settle(self.log.watermarks().durable, self.now_ns);
     }
 

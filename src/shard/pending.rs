@@ -145,6 +145,10 @@ impl Ring {
         self.held.len() - self.gone
     }
 
+    fn front(&self) -> Option<&Held> {
+        self.held.get(self.gone)
+    }
+
     /// Inlined, so that the record is written where it stays.
     #[inline(always)]
     fn push(&mut self, held: Held) {
@@ -211,6 +215,15 @@ impl Pending {
     /// Replies waiting for the device.
     pub(crate) fn durable_len(&self) -> usize {
         self.durable.len()
+    }
+
+    /// When the oldest reply was born that waits for nothing but the standby, which holds the log
+    /// up to `bound`; `None`: none does.
+    pub(crate) fn alone_since_ns(&self, marks: Watermarks, bound: u64) -> Option<u64> {
+        let rings = [(&self.staged, marks.staged), (&self.durable, marks.durable)];
+        let fronts = rings.into_iter().filter_map(|(ring, kept)| Some((ring.front()?, kept)));
+        let alone = fronts.filter(|(front, kept)| front.upto > bound && front.upto <= *kept);
+        alone.map(|(front, _)| front.ready.waiter.born_ns).min()
     }
 
     /// Adds a reply that waits until `promise` holds for everything below `upto`.
@@ -349,8 +362,12 @@ mod tests {
         pending.push(Promise::Durable, 40, waiter(4), sent);
         let marks = Watermarks { appended: 50, staged: 50, durable: 35 };
         let mut out = Vec::new();
+        assert_eq!(pending.alone_since_ns(marks, 10), None, "the first is answered in a moment");
         pending.collect(marks, Gate::Both(9), &mut out);
         assert_eq!(out, []);
+        assert_eq!(pending.alone_since_ns(marks, 9), Some(1));
+        let late = Watermarks { staged: 9, ..marks };
+        assert_eq!(pending.alone_since_ns(late, 9), None, "its own promise does not hold yet");
         pending.collect(marks, Gate::Both(10), &mut out);
         pending.expire_alone(10, 2, &mut out);
         assert_eq!((opaques(&out), out[0].answer), (vec![1, 2], sent));

@@ -11,6 +11,7 @@ use super::shard::Shard;
 use crate::base::limits::LOG_RESERVE;
 use crate::broker::{FlushClass, Load, Reject, Ruling, SendRequest, Verdict, code, is_full, rule};
 use crate::commitlog::Refusal;
+use crate::replica::Gate;
 
 /// Topics that one send may have to create before it is admitted (a retry topic, a dead letter
 /// topic): more would be a loop.
@@ -97,6 +98,12 @@ impl Shard {
     /// found no index memory.
     fn load(&self, fits: Option<bool>, durable: bool, waiter: &Waiter) -> Load {
         let (used, size) = self.log.occupancy();
+        let gate = self.gate();
+        let alone_since = match gate {
+            Gate::Both(upto) => self.pending.alone_since_ns(self.log.watermarks(), upto),
+            Gate::Open | Gate::Alone => None,
+        };
+        let age_ms = |since_ns: u64| self.now_ns.saturating_sub(since_ns) / 1_000_000;
         Load {
             staging: (used as u64, size as u64),
             staging_fits: fits.unwrap_or(true),
@@ -106,8 +113,10 @@ impl Shard {
             index_bytes: self.options.index_memory_bytes as u64,
             device_age_ms: self.log.device_age_ns(self.now_ns) / 1_000_000,
             flush_age_ms: self.log.flush_age_ns(self.now_ns) / 1_000_000,
+            replica_age_ms: alone_since.map_or(0, age_ms),
             durable,
-            waited_ms: self.now_ns.saturating_sub(waiter.born_ns) / 1_000_000,
+            replicated: matches!(gate, Gate::Both(_)),
+            waited_ms: age_ms(waiter.born_ns),
             full_ms: 0,
         }
     }

@@ -90,6 +90,11 @@ impl Broker {
         self.child.id()
     }
 
+    /// SIGSTOP, SIGCONT and the like.
+    pub fn signal(&self, name: &str) {
+        crate::toolbox::signal(&self.child, name);
+    }
+
     /// Everything it has said so far, on both outputs.
     pub fn said(&mut self) -> &[String] {
         self.heard.extend(self.lines.try_iter());

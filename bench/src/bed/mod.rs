@@ -6,6 +6,7 @@
 
 mod args;
 mod generator;
+mod held;
 mod java;
 mod neighbour;
 mod progress;
@@ -21,5 +22,5 @@ pub(crate) use java::JavaArgs;
 pub(crate) use neighbour::{Habit, Neighbour};
 pub(crate) use relay::Relay;
 pub(crate) use run::{Watch, measure, point};
-pub(crate) use server::{Kind, Server, Setup};
+pub(crate) use server::{Kind, Limit, Server, Setup};
 pub(crate) use session::Session;

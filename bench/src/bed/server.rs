@@ -9,18 +9,46 @@ use std::io::{self, BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::args::BedArgs;
+use super::held::Held;
 use super::java::{self, JavaArgs};
 use crate::target::resolve;
 
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 const END_PATIENCE: Duration = Duration::from_secs(15);
-/// Where control groups of version 1 keep their memory controller.
-const MEMORY_GROUPS: &str = "/sys/fs/cgroup/memory";
+/// Where control groups are; those of version 1 have a folder for each controller.
+const GROUPS: &str = "/sys/fs/cgroup";
+
+/// What a control group of its own holds a server to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Limit {
+    /// Bytes of memory.
+    Memory(u64),
+    /// Bytes a second written to the device of this number, such as `8:0`.
+    Writes(String, u64),
+}
+
+impl Limit {
+    /// Folder of groups, file in a group, and what is written there.
+    fn place(&self) -> (PathBuf, &'static str, String) {
+        let (controller, old, new) = match self {
+            Self::Memory(_) => ("memory", "memory.limit_in_bytes", "memory.max"),
+            Self::Writes(..) => ("blkio", "blkio.throttle.write_bps_device", "io.max"),
+        };
+        let folder = Path::new(GROUPS).join(controller);
+        let is_old = folder.exists();
+        let text = match self {
+            Self::Memory(bytes) => bytes.to_string(),
+            Self::Writes(device, rate) if is_old => format!("{device} {rate}"),
+            Self::Writes(device, rate) => format!("{device} wbps={rate}"),
+        };
+        if is_old { (folder, old, text) } else { (GROUPS.into(), new, text) }
+    }
+}
 
 /// What kind of server.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +74,8 @@ pub(crate) struct Setup {
     pub retention_bytes: u64,
     /// weir: largest body.
     pub body_max_bytes: u64,
-    /// Memory limit of its control group.
-    pub memory_limit: Option<u64>,
+    /// What a control group of its own holds it to.
+    pub limit: Option<Limit>,
     /// Its name in reports, when that does not follow from the rest.
     pub label: Option<String>,
     /// weir: more configuration, key=value.
@@ -65,7 +93,7 @@ impl Setup {
             sync,
             retention_bytes,
             body_max_bytes: 4 << 20,
-            memory_limit: None,
+            limit: None,
             label: None,
             sets: Vec::new(),
             core: None,
@@ -104,6 +132,7 @@ pub(crate) struct Server {
     child: Option<Child>,
     dir: PathBuf,
     group: Option<PathBuf>,
+    held: Arc<Held>,
 }
 
 impl Server {
@@ -111,6 +140,7 @@ impl Server {
     pub(crate) fn start(
         bed: &BedArgs,
         java: Option<&JavaArgs>,
+        held: &Arc<Held>,
         root: &Path,
         port: u16,
         setup: Setup,
@@ -128,6 +158,7 @@ impl Server {
             child: None,
             dir: root.join(format!("server-{port}")),
             group: None,
+            held: held.clone(),
             setup,
         };
         server.start_again()?;
@@ -156,6 +187,9 @@ impl Server {
         });
         let mut child = command.spawn()?;
         let ready = if by_line { ready_line(&mut child) } else { self.port_opens(&mut child) };
+        if self.setup.kind == Kind::Weir && ready.is_ok() {
+            self.held.watch(child.id(), output.clone(), self.bed.load_core);
+        }
         self.child = Some(child);
         if let (Kind::Ceiling(_), Ok(line)) = (&self.setup.kind, &ready) {
             line.trim_start_matches("ready ").clone_into(&mut self.addr);
@@ -168,9 +202,9 @@ impl Server {
 
     fn command(&mut self) -> io::Result<Command> {
         let core = self.setup.core.unwrap_or(self.bed.server_core).to_string();
-        let mut command = match self.setup.memory_limit {
+        let mut command = match self.setup.limit.clone() {
             Some(limit) => {
-                let group = self.limited_group(limit)?;
+                let group = self.limited_group(&limit)?;
                 let mut shell = Command::new("sh");
                 let script = "echo $$ > \"$1\"; shift; exec taskset \"$@\"";
                 shell.args(["-c", script, "sh"]).arg(group.join("cgroup.procs"));
@@ -225,25 +259,22 @@ impl Server {
     }
 
     /// A control group of its own with this limit, made when it is first needed.
-    fn limited_group(&mut self, limit: u64) -> io::Result<PathBuf> {
+    fn limited_group(&mut self, limit: &Limit) -> io::Result<PathBuf> {
         if let Some(group) = &self.group {
             return Ok(group.clone());
         }
-        let (root, file) = match Path::new(MEMORY_GROUPS).exists() {
-            true => (MEMORY_GROUPS, "memory.limit_in_bytes"),
-            false => ("/sys/fs/cgroup", "memory.max"),
-        };
-        let group =
-            Path::new(root).join(format!("weir-bench-{}-{}", std::process::id(), self.port));
+        let (root, file, text) = limit.place();
+        let group = root.join(format!("weir-bench-{}-{}", std::process::id(), self.port));
         let cannot = |error| {
             io::Error::other(format!(
-                "--memory-limit: no control group can be made ({error}); run it as root, or \
-                 without the option under a limit of your own"
+                "no control group can be made to limit {}: {error}; run it as root, or without \
+                 the limit",
+                self.name
             ))
         };
         fs::create_dir(&group).map_err(cannot)?;
         self.group = Some(group.clone());
-        fs::write(group.join(file), limit.to_string()).map_err(cannot)?;
+        fs::write(group.join(file), text).map_err(cannot)?;
         Ok(group)
     }
 

@@ -7,9 +7,11 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::args::{BedArgs, PORTS};
+use super::held::Held;
 use super::java::JavaArgs;
 use super::progress::Progress;
 use super::server::{Server, Setup};
@@ -35,6 +37,9 @@ pub(crate) struct Session {
     place: Place,
     began: Instant,
     servers: u16,
+    held: Arc<Held>,
+    /// Refusals are what is measured.
+    refusals_wanted: bool,
 }
 
 impl Session {
@@ -63,7 +68,20 @@ impl Session {
         let disk = Disk::of(&root).ok();
         let progress = Progress::new(planned_s);
         let began = Instant::now();
-        Ok(Self { bed, progress, findings, disk, root, place, began, servers: 0 })
+        let (held, servers) = (Arc::default(), 0);
+        let refusals_wanted = false;
+        Ok(Self {
+            bed,
+            progress,
+            findings,
+            disk,
+            root,
+            place,
+            began,
+            servers,
+            held,
+            refusals_wanted,
+        })
     }
 
     /// Starts one more server.
@@ -76,13 +94,20 @@ impl Session {
         }
         self.servers += 1;
         self.progress.doing(format!("starting {}", setup.name()));
-        Server::start(&self.bed, java, &self.root, self.bed.port_base + offset, setup)
+        Server::start(&self.bed, java, &self.held, &self.root, self.bed.port_base + offset, setup)
     }
 
     /// Starts a server that is ended before the next call: each gets the same ports, the last ones.
     pub(crate) fn again(&mut self, setup: Setup) -> io::Result<Server> {
         self.progress.doing(format!("starting {}", setup.name()));
-        Server::start(&self.bed, None, &self.root, self.bed.port_base + PORTS - 8, setup)
+        Server::start(
+            &self.bed,
+            None,
+            &self.held,
+            &self.root,
+            self.bed.port_base + PORTS - 8,
+            setup,
+        )
     }
 
     /// Keeps a run: into the findings, as a JSON line, as a line for a person.
@@ -109,6 +134,11 @@ impl Session {
         Ok(())
     }
 
+    /// Says that refusals are what is measured: they do not make the run void.
+    pub(crate) fn wants_refusals(&mut self) {
+        self.refusals_wanted = true;
+    }
+
     /// Keeps a ratio, when there is one.
     pub(crate) fn ratio(&mut self, ratio: Option<Ratio>) {
         self.findings.ratios.extend(ratio);
@@ -123,6 +153,7 @@ impl Session {
     /// session's directory would make it anew when it writes its state at the end.
     pub(crate) fn finish<T>(mut self, servers: T) -> io::Result<()> {
         drop(servers);
+        self.ratio(self.held.ratio());
         self.findings.took_s = self.began.elapsed().as_secs_f64();
         self.common_notes();
         let findings = &self.findings;
@@ -148,7 +179,7 @@ impl Session {
             ));
         }
         let refused = points.iter().filter(|p| p.failed_share > REFUSED).count();
-        if refused > 0 && self.findings.void.is_none() {
+        if refused > 0 && !self.refusals_wanted && self.findings.void.is_none() {
             self.findings.void = Some(format!(
                 "in {refused} runs more than {:.0} % of the answers were errors: the ratios are \
                  about refusals; the runs say which",
@@ -167,7 +198,7 @@ impl Session {
         if saturated > 0 {
             self.note(format!(
                 "{saturated} open-loop runs are saturated (achieved less than 0.98 of what was \
-                 intended): marked, and in no ratio."
+                 intended): marked; what they say against their schedule is in no ratio."
             ));
         }
     }

@@ -65,6 +65,14 @@ impl Disk {
         Ok(Self { name, queue })
     }
 
+    /// `major:minor` of the device that holds `path`; of the whole disk, for a partition, because
+    /// that is what can be held to a rate.
+    pub(crate) fn number(path: &Path) -> io::Result<String> {
+        let disk = Self::of(path)?;
+        let number = fs::read_to_string(disk.queue.join("../dev"))?;
+        Ok(number.trim().to_owned())
+    }
+
     /// Its counts now.
     pub(crate) fn counts(&self) -> io::Result<DiskCounts> {
         let text = fs::read_to_string("/proc/diskstats")?;

@@ -139,6 +139,8 @@ pub(super) fn spectra(
     drawn(SIZE, |root| {
         let mut chart = ChartBuilder::on(root)
             .margin(12)
+            // Half of the last label may stand beyond the axis.
+            .margin_right(40)
             .x_label_area_size(42)
             .y_label_area_size(68)
             .build_cartesian_2d((1.0..end * 1.2).log_scale(), y.log_scale())
@@ -283,14 +285,29 @@ pub(super) fn curve(curve: &Curve) -> io::Result<Option<String>> {
 }
 
 /// The text of a value on a logarithmic axis: only of 1, 2 and 5 times a power of ten, or the
-/// texts would lie over each other.
+/// texts would lie over each other. A place that is given twice, once a hair below, gets the same
+/// text twice.
 fn round_one(value: f64, text: fn(f64) -> String) -> String {
-    let lead = value / 10_f64.powf(value.abs().log10().floor());
-    let shown = [1.0, 2.0, 5.0, 10.0].iter().any(|one| (lead - one).abs() < 1e-6);
-    if shown { text(value) } else { String::new() }
+    let power = 10_f64.powf((value.abs().log10() + 1e-9).floor());
+    let (lead, whole) = (value / power, (value / power).round());
+    let shown = [1.0, 2.0, 5.0].contains(&whole) && (lead - whole).abs() < 1e-6;
+    if shown { text(whole * power) } else { String::new() }
 }
 
 /// Panels of the findings in order of appearance.
 pub(super) fn panels(findings: &Findings) -> Vec<&str> {
     spectrum::distinct(findings.points.iter().map(|point| point.panel.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_a_hair_below_a_power_of_ten_has_the_power_s_text() {
+        let text = |value: f64| round_one(value, number::time);
+        assert_eq!(text(99_999.999_999_99), text(100_000.0));
+        assert_eq!((text(30_000.0), text(90_000.0)), (String::new(), String::new()));
+        assert!([10.0, 20.0, 5e6].iter().all(|value| !text(*value).is_empty()));
+    }
 }

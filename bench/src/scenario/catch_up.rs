@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::drain::{self, DrainArgs};
 use super::steps::{self, Label, START_S, Which, size_name};
-use crate::bed::{BedArgs, Kind, Lengths, Load, Server, Session, Setup, Watch, point};
+use crate::bed::{BedArgs, Kind, Lengths, Limit, Load, Server, Session, Setup, Watch, point};
 use crate::device;
 use crate::findings::{Point, Ratio, Target};
 use crate::machine;
@@ -61,7 +61,7 @@ pub(crate) fn catch_up(args: &CatchUpArgs) -> io::Result<()> {
     let mut session = Session::begin(&args.bed, "catch-up", planned)?;
     let setup = Setup {
         retention_bytes: backlog * 4 + (8 << 30),
-        memory_limit: args.memory_limit.map(|mib| mib << 20),
+        limit: args.memory_limit.map(|mib| Limit::Memory(mib << 20)),
         ..Setup::new(Kind::Weir, false)
     };
     let server = session.server(setup, None)?;

@@ -3,7 +3,8 @@
 //! Latency of a durable send is the device's and the rest. The rest is weir's own, and is to stay
 //! small against the device's tail, and to stay what it is while another program fills the page
 //! cache. Both come from the broker's histograms of one run, which begin with its start; the
-//! generator's own lateness is in neither.
+//! generator's own lateness is in neither. A run that fell behind its schedule is in no ratio: it
+//! was not at half load.
 
 use std::io;
 
@@ -13,6 +14,10 @@ use super::ladder::CLOSED;
 use super::steps::{self, Label, START_S, size_name};
 use crate::bed::{BedArgs, Habit, Kind, Lengths, Load, Neighbour, Server, Session, Setup};
 use crate::findings::{Ratio, Target};
+
+/// Sends outstanding on each connection in an open loop, at most: a bound that is met would make it
+/// a closed one.
+const OPEN_OUTSTANDING: u32 = 2048;
 
 /// The time outside of the device.
 #[derive(Args, Clone, Debug)]
@@ -47,13 +52,15 @@ pub(crate) fn outside(args: &OutsideArgs) -> io::Result<()> {
                 .with("connections", args.connections)
                 .with("seconds", lengths.seconds)
                 .with("warmup", lengths.warmup)
-                .with("outstanding", steps::outstanding(args.body, args.connections, 256))
         };
-        let closed = load(&session);
+        let outstanding = |most| steps::outstanding(args.body, args.connections, most);
+        let closed = load(&session).with("outstanding", outstanding(256));
         let label = |step: &str| Label::new(size_name(args.body), step, round);
         let full = steps::run(&mut session, &server, &closed, &label(CLOSED), each)?;
-        let half = load(&session).with("rate", ((full.per_s * 0.5) as u64).max(1));
-        let mut found = [Outside::default(); 2];
+        let half = load(&session)
+            .with("rate", ((full.per_s * 0.5) as u64).max(1))
+            .with("outstanding", outstanding(OPEN_OUTSTANDING));
+        let mut found = [None; 2];
         for i in steps::order(found.len(), round) {
             // Histograms begin with the broker.
             server.kill()?;
@@ -62,12 +69,13 @@ pub(crate) fn outside(args: &OutsideArgs) -> io::Result<()> {
             let neighbour = (i == 1).then(|| Neighbour::start(file, Habit::Dirties, core));
             let neighbour = neighbour.transpose()?;
             let step = if i == 0 { "50 %" } else { "50 %, neighbour" };
-            steps::run(&mut session, &server, &half, &label(step), each)?;
-            found[i] = Outside::of(&server)?;
+            let point = steps::run(&mut session, &server, &half, &label(step), each)?;
+            found[i] = (!point.saturated).then(|| Outside::of(&server)).transpose()?;
             neighbour.map_or(Ok(()), Neighbour::end)?;
         }
-        own.push((found[0].p99_ns, found[0].device_p99_ns));
-        beside.push((found[1].p999_ns, found[0].p999_ns));
+        let [alone, both]: [Option<Outside>; 2] = found;
+        own.extend(alone.map(|alone| (alone.p99_ns, alone.device_p99_ns)));
+        beside.extend(both.zip(alone).map(|(both, alone)| (both.p999_ns, alone.p999_ns)));
     }
     let ratio = |figure: &str, most: f64, rounds: Vec<(f64, f64)>| {
         Ratio::of(figure, "ns", Some(Target::AtMost(most)), rounds)
@@ -78,7 +86,7 @@ pub(crate) fn outside(args: &OutsideArgs) -> io::Result<()> {
 }
 
 /// Percentiles of the sends of one run, nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Outside {
     p99_ns: f64,
     p999_ns: f64,

@@ -1,9 +1,10 @@
 //! Twice the load a broker can take: how late what it takes is, and how soon it says no.
 //!
 //! Each round finds the saturated rate with a closed loop, then offers half of it and twice of it
-//! in open loops. At twice the rate the generator itself falls behind its schedule, without bound;
-//! so latencies count from the moment a send is handed to the socket, and what is outstanding is
-//! bounded, as it is with stock clients.
+//! in open loops. Of a fast device the shard's core is the bound: what it has not read waits in
+//! sockets, the generator falls behind its schedule, and nothing is refused. So there are brokers
+//! on a device held to a rate, too: there the staging area fills, and refusals have their real
+//! cause. Latencies count from the moment a send is handed to the socket.
 
 use std::io;
 
@@ -11,8 +12,8 @@ use clap::Args;
 
 use super::ladder::CLOSED;
 use super::steps::{self, START_S, size_name};
-use crate::bed::{BedArgs, Kind, Lengths, Load, Server, Session, Setup, measure, point};
-use crate::findings::{Ratio, Target};
+use crate::bed::{BedArgs, Kind, Lengths, Limit, Load, Server, Session, Setup, measure, point};
+use crate::findings::{Disk, Ratio, Target};
 use crate::load::LoadReport;
 
 /// `waitTimeMillsInSendQueue` as it is by default, microseconds.
@@ -34,8 +35,12 @@ pub(crate) struct OverloadArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub connections: u16,
     /// Sends outstanding on each connection in the open loops, at most.
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub outstanding: u32,
+    /// MiB a second that the slow device takes (a control group, as root); 0: the device as it is
+    /// only.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(..=65_536))]
+    pub device_rate: u64,
 }
 
 /// Runs it.
@@ -45,23 +50,37 @@ pub(crate) fn overload(args: &OverloadArgs) -> io::Result<()> {
         Lengths { seconds: 4.0, warmup: 1.0, rounds: 8 },
         Lengths { seconds: 10.0, warmup: 1.0, rounds: 12 },
     );
+    let rates = if args.device_rate == 0 { &[None][..] } else { &[None, Some(args.device_rate)] };
     let each = lengths.seconds + lengths.warmup + START_S;
-    let planned = each * 6.0 * f64::from(lengths.rounds);
+    let planned = each * 6.0 * f64::from(lengths.rounds) * rates.len() as f64;
     let mut session = Session::begin(&args.bed, "overload", planned)?;
-    let servers = [
-        session.server(Setup::new(Kind::Weir, true), None)?,
-        session.server(Setup::new(Kind::Weir, false), None)?,
-    ];
-    let mut found = [Found::default(), Found::default()];
-    for round in 0..lengths.rounds {
-        for i in steps::order(servers.len(), round) {
-            round_of(&mut session, args, &servers[i], lengths, round, &mut found[i])?;
+    session.wants_refusals();
+    let mut servers = Vec::new();
+    for &rate in rates {
+        for sync in [true, false] {
+            let setup = setup(&session, sync, rate)?;
+            servers.push((session.server(setup, None)?, Found::default()));
         }
     }
-    for (server, found) in servers.iter().zip(found) {
-        tell(&mut session, &server.name, found);
+    for round in 0..lengths.rounds {
+        for i in steps::order(servers.len(), round) {
+            let (server, found) = &mut servers[i];
+            round_of(&mut session, args, server, lengths, round, found)?;
+        }
+    }
+    for (server, found) in &mut servers {
+        found.decided = decided(server)?;
+        tell(&mut session, &server.name, std::mem::take(found));
     }
     session.finish(servers)
+}
+
+fn setup(session: &Session, sync: bool, device_rate: Option<u64>) -> io::Result<Setup> {
+    let usual = Setup::new(Kind::Weir, sync);
+    let Some(mib) = device_rate else { return Ok(usual) };
+    let limit = Some(Limit::Writes(Disk::number(&session.root)?, mib << 20));
+    let label = Some(format!("{}, slow device", usual.name()));
+    Ok(Setup { limit, label, ..usual })
 }
 
 /// What the rounds of one server gave, microseconds.
@@ -69,7 +88,10 @@ pub(crate) fn overload(args: &OverloadArgs) -> io::Result<()> {
 struct Found {
     /// p99 of accepted sends at twice the rate, and what it may be.
     late: Vec<(f64, f64)>,
-    /// p99 of rejections after the decision, and what it may be.
+    /// p99 of rejections from the turn that decided until they were given to the kernel.
+    decided: Option<f64>,
+    /// p99 of rejections from the socket on, less what the broker says they waited. What is in the
+    /// socket while a connection is held unread is in it.
     rejected: Vec<(f64, f64)>,
     /// Refused and answered sends at twice the rate.
     refused: (u64, u64),
@@ -129,6 +151,20 @@ fn tell(session: &mut Session, name: &str, found: Found) {
     session.ratio(Ratio::of(format!("{late}{name}"), "µs", Some(Target::AtMost(1.0)), found.late));
     if !found.rejected.is_empty() {
         let figure = format!("rejections after the decision, p99 / 5 ms, {name}");
-        session.ratio(Ratio::of(figure, "µs", Some(Target::AtMost(1.0)), found.rejected));
+        let decided = found.decided.map(|us| (us, REJECT_US));
+        session.ratio(Ratio::of(figure, "µs", Some(Target::AtMost(1.0)), decided));
+        let figure = format!("the same as clients see it, holds aside, p99 / 5 ms, {name}");
+        session.ratio(Ratio::of(figure, "µs", None, found.rejected));
     }
+}
+
+/// What the broker itself measured of its refusals since its start, microseconds.
+fn decided(server: &Server) -> io::Result<Option<f64>> {
+    let said = server.operate(&["latency", "--json", "--since-start"])?;
+    let value: serde_json::Value = serde_json::from_str(&said)?;
+    let figure = |name: &str| {
+        let found = value.pointer("/sinceStart/refused").and_then(|stage| stage.get(name));
+        found.and_then(serde_json::Value::as_f64)
+    };
+    Ok(figure("p99").filter(|_| figure("count") > Some(0.0)).map(|ns| ns / 1000.0))
 }

@@ -93,11 +93,19 @@ fn stored(server: &mut Server, table: &mut Table) {
     put(table, "weirBytesPerPayloadByte", format!("{amplification:.3}"));
 }
 
-/// What waits: sends for room in the log, pulls for the disk.
+/// What waits: sends for room in the log, reads for the disk; and how many may.
 fn queued(server: &Server, table: &mut Table) {
+    let tuning = server.shard.tuning();
     put(table, "sendThreadPoolQueueSize", server.blocked.len());
     put(table, "sendThreadPoolQueueHeadWaitTimeMills", server.blocked_for_ms());
-    put(table, "pullThreadPoolQueueSize", server.kept.len());
+    put(table, "sendThreadPoolQueueCapacity", tuning.pressure.send_queue);
+    let limits = [tuning.pulls, tuning.lite_pulls, tuning.queries];
+    for ((name, size, oldest_ns), limit) in server.kept.queues().into_iter().zip(limits) {
+        let waited_ns = oldest_ns.map_or(0, |born_ns| server.now_ns.saturating_sub(born_ns));
+        put(table, &format!("{name}ThreadPoolQueueSize"), size);
+        put(table, &format!("{name}ThreadPoolQueueHeadWaitTimeMills"), waited_ns / 1_000_000);
+        put(table, &format!("{name}ThreadPoolQueueCapacity"), limit.capacity);
+    }
 }
 
 fn text_of(rates: Rates) -> String {

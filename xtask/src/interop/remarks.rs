@@ -3,8 +3,9 @@
 //!
 //! The device is stalled by freezing the file system of a small loop disk, the disk filled by a
 //! ballast file, memory by more queues than the consume queues' arena has frames, and limits are
-//! changed by `weir config set` while the broker runs. A stalled flush alone cannot be had with
-//! these means; `tests/pressure.rs` has it on the simulated kernel. It needs root.
+//! changed by `weir config set` while the broker runs; the standby of a second broker is stopped
+//! (SIGSTOP). A stalled flush alone cannot be had with these means; `tests/pressure.rs` has it on
+//! the simulated kernel. It needs root.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +30,14 @@ const SETS: [&str; 6] = [
 /// Topics of 1000 queues: more tails of 256 bytes than 4 MiB hold.
 const MANY: usize = 40;
 const BURST_WITHIN: Duration = Duration::from_secs(60);
+/// Of both halves of the pair.
+const PAIR_SETS: [&str; 5] = [
+    "brokerRole=SYNC_MASTER",
+    "brokerName=pair",
+    "slaveTimeout=2000",
+    "sendThreadPoolQueueCapacity=8",
+    "mappedFileSizeCommitLog=16MiB",
+];
 
 /// What is asked for.
 #[derive(clap::Args, Clone, Debug)]
@@ -45,32 +54,55 @@ pub fn remarks(arguments: &RemarksArguments) -> Result<String, String> {
     install::all(&[java])?;
     let disk = SmallDisk::new("remarks", DISK_BYTES)?;
     let broker = Broker::start(&binary, &disk.mount().join("data"), &SETS)?;
-    let namesrv = format!("127.0.0.1:{}", broker.namesrv_port);
-    let home = disk.folder().join("home");
-    std::fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
-    let task = Task { namesrv: &namesrv, prefix: "p", feature: "remarks", journal: None };
-    let process = Process::start(java.command(task, &home)?, java.name, &home.join("java.err"))?;
-    process.wait_for("REMARKS ready", Duration::from_secs(60))?;
-    let control = format!("127.0.0.1:{}", broker.control_port);
-    let mut stage = Stage { binary: &binary, namesrv: &namesrv, control: &control, process };
-    let told = stage.all(&disk);
+    let told = Stage::new(&binary, &broker, &disk).and_then(|mut stage| stage.all(&disk));
     // An orderly end even so: a killed broker would leave its staging memory behind.
-    let status = broker.stop()?;
-    let told = told?;
-    if !status.success() {
-        return Err(format!("remarks: weir ended with {status}"));
-    }
+    let ended = stop(broker);
+    let mut told = told?;
+    ended?;
+    told.extend(replica(&binary, &disk)?);
     Ok(format!("remarks: {} told:\n{}", java.name, told.join("\n")))
+}
+
+/// A pair whose standby hears nothing any more: too many sends wait for it, then it is given up.
+fn replica(binary: &Path, disk: &SmallDisk) -> Result<Vec<String>, String> {
+    let one = Broker::start(binary, &disk.folder().join("one"), &PAIR_SETS)?;
+    let primary = format!("primary=127.0.0.1:{}", one.control_port + 12);
+    let sets = [&PAIR_SETS[..], &["role=standby", &primary]].concat();
+    let two = Broker::start(binary, &disk.folder().join("two"), &sets)?;
+    let told = Stage::new(binary, &one, disk).and_then(|mut stage| stage.replica(&two));
+    let ended = [stop(one), stop(two)];
+    let told = told?;
+    ended.into_iter().collect::<Result<(), String>>()?;
+    Ok(told)
+}
+
+fn stop(broker: Broker) -> Result<(), String> {
+    let status = broker.stop()?;
+    if status.success() { Ok(()) } else { Err(format!("remarks: weir ended with {status}")) }
 }
 
 struct Stage<'a> {
     binary: &'a Path,
-    namesrv: &'a str,
-    control: &'a str,
+    namesrv: String,
+    control: String,
     process: Process,
 }
 
 impl Stage<'_> {
+    /// A client of this broker.
+    fn new<'a>(binary: &'a Path, broker: &Broker, disk: &SmallDisk) -> Result<Stage<'a>, String> {
+        let java = CLIENTS[0];
+        let namesrv = format!("127.0.0.1:{}", broker.namesrv_port);
+        let home = disk.folder().join(format!("home-{}", broker.control_port));
+        std::fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+        let task = Task { namesrv: &namesrv, prefix: "p", feature: "remarks", journal: None };
+        let errors = home.join("java.err");
+        let process = Process::start(java.command(task, &home)?, java.name, &errors)?;
+        process.wait_for("REMARKS ready", Duration::from_secs(60))?;
+        let control = format!("127.0.0.1:{}", broker.control_port);
+        Ok(Stage { binary, namesrv, control, process })
+    }
+
     /// Every scene, one after the other; what was told in each.
     fn all(&mut self, disk: &SmallDisk) -> Result<Vec<String>, String> {
         let mut told = self.device(disk)?;
@@ -159,10 +191,46 @@ impl Stage<'_> {
         Ok(told)
     }
 
+    /// Nothing comes from the standby; those that are stored are told so in time.
+    fn replica(&mut self, standby: &Broker) -> Result<Vec<String>, String> {
+        self.until_in_sync()?;
+        self.topic("pair", 4, None)?;
+        expect(&self.burst("pair", 1, 100)?, &["SEND_OK"])?;
+        standby.signal("STOP");
+        let answers = self.burst("pair", 20, 100);
+        let refused = self.burst("pair", 1, 100);
+        standby.signal("CONT");
+        let answers = answers?;
+        let mut told =
+            expect(&answers, &["2 [OVERLOAD]system busy", "reason: replica", "limit: 8"])?;
+        told.extend(expect(&answers, &["8 FLUSH_SLAVE_TIMEOUT"])?);
+        told.extend(expect(&refused?, &["1 in-sync replicas not enough", "reason: replica"])?);
+        self.until_in_sync()?;
+        self.until_sent("pair")?;
+        Ok(told)
+    }
+
+    fn until_in_sync(&self) -> Result<(), String> {
+        let deadline = Instant::now() + BURST_WITHIN;
+        loop {
+            let mut command = Command::new(self.binary);
+            command.args(["status", "--json", "--control", &self.control]);
+            let out = command.output().map_err(|error| error.to_string())?;
+            let said = String::from_utf8_lossy(&out.stdout).into_owned();
+            if said.contains("\"standing\":\"in sync\"") {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("the standby is not in step: {said}"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn topic(&self, name: &str, queues: u32, attribute: Option<&str>) -> Result<(), String> {
         let mut command = Command::new(self.binary);
         command.args(["topic", "create", name, "--queues", &queues.to_string()]);
-        command.args(["--namesrv", self.namesrv]);
+        command.args(["--namesrv", &self.namesrv]);
         if let Some(attribute) = attribute {
             command.args(["--attribute", attribute]);
         }
@@ -170,7 +238,7 @@ impl Stage<'_> {
     }
 
     fn set(&self, key: &str, value: &str) -> Result<(), String> {
-        let words = ["config", "set", key, value, "--control", self.control];
+        let words = ["config", "set", key, value, "--control", &self.control];
         toolbox::run(Command::new(self.binary).args(words))
     }
 
