@@ -1,4 +1,6 @@
-//! The ground both towers stand on: limits, ids, fixed-seed maps. It knows nothing of either.
+//! The ground both towers stand on: limits, ids, fixed-seed maps, pieces of bytes. It knows nothing
+//! of either.
 
 pub mod limits;
 pub mod map;
+pub mod piece;

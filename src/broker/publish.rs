@@ -224,6 +224,7 @@ impl Broker {
                 Err(meta) => return Ok(Verdict::Create(*meta)),
             }
         }
+        self.fetch_queue(&place);
         let asked = ask(Text::plain_bytes(request.properties), place.dead_letter);
         self.check_kind(request, &asked, place.dead_letter)?;
         let size = if request.batch {
@@ -233,6 +234,15 @@ impl Broker {
         };
         self.check_quota(&place, size)?;
         self.admission(&place, &asked, request.batch, size)
+    }
+
+    /// With many queues, what a message touches of its queue is touched by no other message of the
+    /// turn: it is fetched while the properties are looked at.
+    fn fetch_queue(&self, place: &Place) {
+        let topic = self.catalog.at(place.topic);
+        if let Some(queue) = topic.and_then(|topic| topic.queue(place.queue_id)) {
+            self.queues.fetch(queue);
+        }
     }
 
     /// Refuses what is over the topic's quota; nothing is taken of it yet.
@@ -439,6 +449,7 @@ impl Broker {
         if !self.queues.has_room(queue, size.count) {
             return Ok(Verdict::IndexFull);
         }
+        self.queues.fetch_tail(queue);
         let ack = if asked.flush {
             FlushClass::Durable
         } else if asked.no_wait {
@@ -454,7 +465,7 @@ impl Broker {
             topic: place.topic,
             queue,
             queue_id: place.queue_id,
-            queue_offset: self.queues.bounds(queue).max,
+            queue_offset: self.queues.next_offset(queue),
             len: size.len,
             count: size.count,
             ack,
