@@ -411,7 +411,7 @@ fn plan(
             let log = log_options(config, data, (index, shards), segment_bytes);
             let mut options = shard_options(config, data, index, log, broker);
             options.index_memory_bytes = memory.index as usize;
-            options.planned_bytes = (memory.directories as usize, memory.checkpoint as usize);
+            options.planned_directories = memory.directories as usize;
             let name = config.shard_name(&host, index);
             options.replica = {
                 let known = (address.as_str(), primary);
@@ -456,7 +456,7 @@ fn shard_options(
         dir: shard_dir(data, index),
         tuning: tuning(config, log.shards),
         index_memory_bytes: crate::base::limits::INDEX_ARENA_DEFAULT,
-        planned_bytes: (usize::MAX, usize::MAX),
+        planned_directories: usize::MAX,
         replica: None,
         quiet: false,
         log,

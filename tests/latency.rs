@@ -45,7 +45,7 @@ fn options(dir: &Path, sync_flush: bool) -> ShardOptions {
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        planned_bytes: (usize::MAX, usize::MAX),
+        planned_directories: usize::MAX,
         tuning: Tuning { flush_interval_ms: 500, ..Tuning::default() },
         replica: None,
         quiet: true,

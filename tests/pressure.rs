@@ -42,7 +42,7 @@ fn options(sync_flush: bool, staging_bytes: usize) -> ShardOptions {
         dir,
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: 4 * MIB,
-        planned_bytes: (usize::MAX, usize::MAX),
+        planned_directories: usize::MAX,
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         replica: None,
         quiet: true,

@@ -39,7 +39,7 @@ fn options() -> ShardOptions {
         dir,
         broker: BrokerOptions { sync_flush: true, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        planned_bytes: (usize::MAX, usize::MAX),
+        planned_directories: usize::MAX,
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         replica: None,
         quiet: true,

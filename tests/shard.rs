@@ -39,7 +39,7 @@ fn options(sync_flush: bool) -> ShardOptions {
         },
         broker: BrokerOptions { sync_flush, young_bytes: 1 << 30, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        planned_bytes: (usize::MAX, usize::MAX),
+        planned_directories: usize::MAX,
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         replica: None,
         quiet: true,
@@ -324,7 +324,7 @@ fn retention_by_size_raises_the_minimum_and_keeps_the_maximum() {
 fn directories_beyond_their_part_of_memory_are_told_and_nothing_is_refused() {
     let told = |planned: usize| {
         let world = world(23);
-        let own = ShardOptions { planned_bytes: (planned, usize::MAX), ..options(true) };
+        let own = ShardOptions { planned_directories: planned, ..options(true) };
         let mut one = Box1::open(&world, own).unwrap();
         one.create("t");
         for n in 0..300 {

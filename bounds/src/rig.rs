@@ -38,7 +38,7 @@ pub(crate) fn options(dir: &Path, staging_name: &str, sync_flush: bool) -> Shard
         dir: dir.to_owned(),
         broker: BrokerOptions { sync_flush, ..BrokerOptions::default() },
         index_memory_bytes: weir::base::limits::INDEX_ARENA_DEFAULT,
-        planned_bytes: (usize::MAX, usize::MAX),
+        planned_directories: usize::MAX,
         tuning: Tuning { retention_bytes: 1024 * 1024 * 1024, ..Tuning::default() },
         replica: None,
         quiet: true,

@@ -46,7 +46,7 @@ pub use chore::Chore;
 pub use driver::{
     Driver, Errno, Event, File, Listener, OpenMode, ReceiveEnd, Socket, Source, Token,
 };
-pub use region::{Backing, Memory, Region};
+pub use region::{Backing, Memory, Region, fetch};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
 pub use uring::{Uring, UringOptions, open_listener};

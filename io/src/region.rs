@@ -20,7 +20,6 @@ use crate::driver::Errno;
 pub const HUGE_PAGE: usize = 2 * 1024 * 1024;
 
 /// Bytes the processor fetches at once.
-#[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
 
 const FREE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
@@ -29,6 +28,20 @@ const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /// `MADV_COLLAPSE` (Linux 6.1): put the pages of a range together into huge ones, now.
 const COLLAPSE: i32 = 25;
+
+/// Asks the processor for the cache line that `at` lies in, and goes on without it. Reads and
+/// changes nothing, so that any address will do.
+#[inline]
+pub fn fetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a fetch is a hint: it cannot fault, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
 
 /// One `mmap`, unmapped on drop.
 pub(crate) struct Mapping {
@@ -212,14 +225,9 @@ impl Region {
     /// inside; it fetches them while the caller does other things. Reads and changes nothing.
     #[inline]
     pub fn fetch(&self, from: usize, len: usize) {
-        #[cfg(target_arch = "x86_64")]
         for line in (from..(from + len).min(self.len())).step_by(CACHE_LINE) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: the line lies inside the mapping, and a fetch cannot fail.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.mapping.start.as_ptr().add(line).cast()) };
+            fetch(self.mapping.start.as_ptr().wrapping_add(line));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (from, len);
     }
 
     /// A range as the source of a write; asserts that it lies inside. For `O_DIRECT` both ends

@@ -94,7 +94,7 @@ pub fn options(replica: ReplicaOptions) -> ShardOptions {
         },
         broker: BrokerOptions { young_bytes: 1 << 30, ..BrokerOptions::default() },
         index_memory_bytes: 4 * 1024 * 1024,
-        planned_bytes: (usize::MAX, usize::MAX),
+        planned_directories: usize::MAX,
         tuning: Tuning { flush_interval_ms: 10, ..Tuning::default() },
         replica: Some(replica),
         quiet: std::env::var_os("TELL").is_none(),

@@ -201,10 +201,19 @@ pub const STATE_MEMORY_MIN: usize = 4 * 1024 * 1024;
 pub const DIRECTORY_MEMORY_MIN: usize = 2 * 1024 * 1024;
 /// Bytes of a directory for one chunk of a queue.
 pub const DIRECTORY_ENTRY: usize = 40;
+/// Chunks that are not full, which many queues have, that the directories are planned for.
+pub const DIRECTORY_TAILS: usize = 128 * 1024;
 /// Bytes of a record that the directories are planned for; smaller ones need more of them.
 pub const DIRECTORY_RECORD: usize = 1024;
-/// Least memory for a checkpoint that is being written: its image, and the bytes of its file.
-pub const CHECKPOINT_MEMORY_MIN: usize = 2 * 1024 * 1024;
+/// A checkpoint is written in slices of at most this, through one buffer.
+pub const CHECKPOINT_SLICE: usize = 256 * 1024;
+/// Memory for a checkpoint that is being written: a slice and records on their way into it.
+pub const CHECKPOINT_MEMORY: usize = 1024 * 1024;
+/// Bytes of a checkpoint's map of the log, as values and as they are written, for each stretch of
+/// the log that has a mark (`segment::MARK_EVERY`).
+pub const CHECKPOINT_MAP_ENTRY: usize = 2 * 16;
+/// See [`CHECKPOINT_MAP_ENTRY`].
+pub const CHECKPOINT_MAP_STRETCH: usize = 128 * 1024;
 /// Histograms of a shard: the set it records, the one on its way, sums and the last intervals.
 pub const HISTOGRAM_MEMORY: usize = 7 * 512 * 1024;
 

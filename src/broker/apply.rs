@@ -165,11 +165,12 @@ impl Broker {
         };
         self.newest_store_ms = self.newest_store_ms.max(entry.store_ms);
         let applied = self.index_found(queue, offset, entry)?;
-        if matches!(applied, MessageApplied::Indexed | MessageApplied::Gap { .. })
-            && let Some(topic) = self.catalog.at_mut(index)
-        {
-            self.parking.mark_fresh(queue, topic.class);
+        if let Some(topic) = self.catalog.at_mut(index) {
+            // A queue may know the message from a checkpoint that counted less than it indexed.
             topic.stored.add(position, u64::from(size));
+            if applied != MessageApplied::Duplicate {
+                self.parking.mark_fresh(queue, topic.class);
+            }
         }
         Ok(applied)
     }

@@ -18,9 +18,7 @@ use crate::base::map::Map;
 use crate::queue::QueueId;
 
 /// Version of a table as RocketMQ's clients compare it: it changes exactly when the table does.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DataVersion {
     /// `counter`: changes so far.
     pub counter: u64,

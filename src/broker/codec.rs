@@ -42,6 +42,11 @@ impl<'a> Get<'a> {
         Get { rest }
     }
 
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Whether all was read.
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()

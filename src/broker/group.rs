@@ -6,7 +6,7 @@ use super::codec::{Get, put_list, put_pairs, put_text};
 use super::record::MetaError;
 
 /// When a message that failed is tried again (`groupRetryPolicy`).
-#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryPolicy {
     /// `CUSTOMIZED`: waits in milliseconds, empty for the delay levels.
     Customized {
@@ -25,7 +25,7 @@ pub enum RetryPolicy {
 }
 
 /// Configuration of a consumer group (RocketMQ's `SubscriptionGroupConfig`).
-#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     /// `groupName`.
     pub name: String,

@@ -44,7 +44,7 @@ pub use admin::TopicChange;
 pub use apply::{Applied, ApplyError, MessageApplied};
 pub use attributes::FLUSH_ATTRIBUTE;
 pub use catalog::{Catalog, DataVersion, Topic, TopicIdx, system_topics};
-pub use checkpoint::{Image, OffsetsImage, TopicImage};
+pub use checkpoint::{ImageCursor, Restoring, TooLarge};
 pub use consume::{BeatReply, Heartbeat};
 pub use filter::{FILTER_TAGS_MAX, is_tag_type, parse_tags};
 pub use group::{GroupConfig, RetryPolicy};

@@ -136,6 +136,7 @@ impl Broker {
                 Err(meta) => return Ok(Verdict::Create(*meta)),
             }
         }
+        self.fetch_queue(&place);
         let asked = ask(request.properties, place.dead_letter);
         self.check_kind(request, &asked, place.dead_letter)?;
         let size = if request.batch {
@@ -225,6 +226,15 @@ impl Broker {
     fn index(&mut self, admission: &Admission, entry: Entry) {
         let appended = self.queues.append(admission.queue, entry);
         assert!(appended.is_ok(), "admission made sure that the index has room");
+    }
+
+    /// With many queues, what a message touches of its queue is touched by no other message of the
+    /// turn: it is fetched while the properties are looked at.
+    fn fetch_queue(&self, place: &Place) {
+        let topic = self.catalog.at(place.topic);
+        if let Some(queue) = topic.and_then(|topic| topic.queue(place.queue_id)) {
+            self.queues.fetch(queue);
+        }
     }
 
     /// Refuses what is over the topic's quota; nothing is taken of it yet.
@@ -433,6 +443,7 @@ impl Broker {
         if !self.queues.has_room(queue, size.count) {
             return Ok(Verdict::IndexFull);
         }
+        self.queues.fetch_tail(queue);
         let ack = if asked.flush {
             FlushClass::Durable
         } else if asked.no_wait {
@@ -448,7 +459,7 @@ impl Broker {
             topic: place.topic,
             queue,
             queue_id: place.queue_id,
-            queue_offset: self.queues.bounds(queue).max,
+            queue_offset: self.queues.next_offset(queue),
             len: size.len,
             count: size.count,
             ack,

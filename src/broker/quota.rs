@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use super::reject::{Reject, code};
+use crate::base::piece::Rest;
 
 /// Attribute: messages per second.
 pub const QUOTA_MESSAGES: &str = "quota.messages.per.second";
@@ -145,6 +146,8 @@ fn over(
 /// Bytes of one topic in the log, by stretches of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
+    /// Records below were counted, or belong to nobody: a fold may show them again.
+    upto: u64,
     bits: u32,
     stretches: VecDeque<(u64, u64)>,
     bytes: u64,
@@ -152,13 +155,17 @@ pub(super) struct Stored {
 
 impl Default for Stored {
     fn default() -> Stored {
-        Stored { bits: STRETCH_BITS, stretches: VecDeque::new(), bytes: 0 }
+        Stored { upto: 0, bits: STRETCH_BITS, stretches: VecDeque::new(), bytes: 0 }
     }
 }
 
 impl Stored {
-    /// `len` bytes were appended at `position`, which never goes down.
+    /// `len` bytes stand at `position`, which never goes down but to what was counted before.
     pub(super) fn add(&mut self, position: u64, len: u64) {
+        if position < self.upto {
+            return;
+        }
+        self.upto = position + len;
         self.bytes += len;
         let slot = position >> self.bits;
         match self.stretches.back_mut() {
@@ -197,21 +204,32 @@ impl Stored {
         }
     }
 
-    /// As plain numbers, for a checkpoint: width, then slot and bytes of each stretch.
-    pub(super) fn image(&self) -> (u32, Vec<(u64, u64)>) {
-        (self.bits, self.stretches.iter().copied().collect())
+    /// For a checkpoint, when all records below `upto` are counted: width, `upto`, then place and
+    /// bytes of each stretch.
+    pub(super) fn put(&self, upto: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bits.to_le_bytes());
+        out.extend_from_slice(&upto.to_le_bytes());
+        for (slot, bytes) in &self.stretches {
+            out.extend_from_slice(&slot.to_le_bytes());
+            out.extend_from_slice(&bytes.to_le_bytes());
+        }
     }
 
-    /// From what [`Stored::image`] gave; anything that cannot be is `None`.
-    pub(super) fn restore(bits: u32, stretches: &[(u64, u64)]) -> Option<Stored> {
-        let sorted = stretches.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        let known = (STRETCH_BITS..=60).contains(&bits) && stretches.len() <= STRETCHES_MAX;
-        let bytes = stretches.iter().try_fold(0u64, |sum, (_, bytes)| sum.checked_add(*bytes))?;
-        (sorted && known).then(|| Stored {
-            bits,
-            stretches: stretches.iter().copied().collect(),
-            bytes,
-        })
+    /// From what [`Stored::put`] wrote; anything that cannot be is `None`.
+    pub(super) fn get(bytes: &[u8]) -> Option<Stored> {
+        let mut rest = Rest::new(bytes);
+        let (bits, upto) = (rest.half()?, rest.word()?);
+        let mut stored = Stored { upto, bits, ..Stored::default() };
+        while !rest.is_empty() {
+            let (slot, bytes) = (rest.word()?, rest.word()?);
+            let ascends = stored.stretches.back().is_none_or(|(last, _)| *last < slot);
+            if !ascends || stored.stretches.len() >= STRETCHES_MAX {
+                return None;
+            }
+            stored.bytes = stored.bytes.checked_add(bytes)?;
+            stored.stretches.push_back((slot, bytes));
+        }
+        (STRETCH_BITS..=60).contains(&bits).then_some(stored)
     }
 }
 
@@ -292,9 +310,13 @@ mod tests {
         }
         assert!(stored.stretches.len() <= STRETCHES_MAX);
         assert_eq!(stored.bytes(0), 70_000);
-        let (bits, image) = stored.image();
-        assert_eq!(Stored::restore(bits, &image), Some(stored.clone()));
-        assert_eq!(Stored::restore(3, &image), None);
+        let mut image = Vec::new();
+        stored.put(stored.upto, &mut image);
+        assert_eq!(Stored::get(&image), Some(stored.clone()));
+        image[0] = 3;
+        assert_eq!(Stored::get(&image), None);
+        stored.add(0, 7);
+        assert_eq!(stored.bytes(0), 70_000, "what was counted is not counted again");
         assert!(stored.bytes(5000 << 22) >= 35_000);
         assert_eq!(stored.bytes(u64::MAX), 0);
     }

@@ -33,6 +33,11 @@ impl SnapshotCursor {
         SnapshotCursor { id, stage: Stage::Begin, groups: Vec::new() }
     }
 
+    /// Whether topics, groups and offsets were written.
+    pub(super) fn is_past_tables(&self) -> bool {
+        matches!(self.stage, Stage::Bounds(_) | Stage::End | Stage::Done)
+    }
+
     /// Whether the end was written.
     pub fn is_done(&self) -> bool {
         self.stage == Stage::Done
@@ -55,13 +60,24 @@ impl Broker {
         cursor.is_done()
     }
 
+    /// A cursor at the groups: they and the offsets follow.
+    pub(super) fn tables_cursor(&self) -> SnapshotCursor {
+        SnapshotCursor { id: 0, stage: Stage::Groups, groups: self.group_names() }
+    }
+
+    /// Names of groups, the first one last.
+    fn group_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.catalog.groups.keys().cloned().collect();
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        names
+    }
+
     /// One topic, group or table of offsets; returns about how many bytes it is in the log.
-    fn snapshot_step(&self, cursor: &mut SnapshotCursor, out: &mut Vec<Meta>) -> usize {
+    pub(super) fn snapshot_step(&self, cursor: &mut SnapshotCursor, out: &mut Vec<Meta>) -> usize {
         let (next, bytes) = match cursor.stage {
             Stage::Begin => {
                 out.push(Meta::SnapshotBegin { id: cursor.id });
-                cursor.groups = self.catalog.groups.keys().cloned().collect();
-                cursor.groups.sort_unstable_by(|a, b| b.cmp(a));
+                cursor.groups = self.group_names();
                 (Stage::Topics(0), 18)
             }
             Stage::Topics(at) if at < self.catalog.handles() => {

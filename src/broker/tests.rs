@@ -15,7 +15,8 @@ use weir_wire::header::Text;
 
 use super::*;
 use crate::base::limits::INDEX_CHUNK;
-use crate::queue::{Arena, ChunkRef, Queues};
+use crate::base::piece::Piece;
+use crate::queue::{Arena, ChunkRef, QUEUE_PIECE_MAX, Queues, RestoreFault};
 
 const FRAMES: usize = 256;
 
@@ -80,6 +81,12 @@ impl World {
         let change = TopicChange { read_queues: queues, write_queues: queues, ..change(name) };
         let meta = self.broker.plan_topic(&change).unwrap().unwrap();
         self.change(&meta);
+    }
+
+    fn delete(&mut self, name: &str) {
+        if let Ok(Some(meta)) = self.broker.plan_topic_delete(name) {
+            self.change(&meta);
+        }
     }
 
     fn group(&mut self, name: &str) {
@@ -173,6 +180,31 @@ impl World {
         fold_into(&mut broker, self.log.range(from..));
         broker
     }
+}
+
+/// A checkpoint of a broker that has applied everything below `upto`, in small pieces.
+fn image_of(broker: &mut Broker, upto: u64) -> Vec<Vec<u8>> {
+    let mut cursor = broker.image_begins();
+    let mut pieces = Vec::new();
+    loop {
+        let mut room = vec![0; 2 * QUEUE_PIECE_MAX];
+        let mut piece = Piece::new(&mut room);
+        let done = broker.put_image(&mut cursor, upto, &mut piece).unwrap();
+        let len = piece.len();
+        room.truncate(len);
+        pieces.push(room);
+        if done {
+            return pieces;
+        }
+    }
+}
+
+fn restored(options: &BrokerOptions, image: &[Vec<u8>]) -> Result<Broker, RestoreFault> {
+    let mut restoring = Restoring::new(options.clone(), arena(), u32::MAX);
+    for piece in image {
+        restoring.take(piece)?;
+    }
+    restoring.finish()
 }
 
 fn fold_into<'a>(

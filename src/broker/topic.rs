@@ -7,7 +7,7 @@ use super::options::{PERM_INHERIT, PERM_READ, PERM_WRITE};
 use super::record::MetaError;
 
 /// How a topic came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Created by an operator; its queue ids are taken as they are sent.
     Admin,
@@ -23,7 +23,7 @@ pub enum Origin {
 }
 
 /// Configuration of a topic (RocketMQ's `TopicConfig`).
-#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
     /// `topicName`.
     pub name: String,

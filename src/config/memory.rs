@@ -7,10 +7,10 @@
 
 use super::table::Config;
 use crate::base::limits::{
-    BLOCK_MAX, CHECKPOINT_MEMORY_MIN, DIRECTORY_ENTRY, DIRECTORY_MEMORY_MIN, DIRECTORY_RECORD,
-    HISTOGRAM_MEMORY, INDEX_ARENA_DEFAULT, INDEX_ARENA_MIN, INDEX_CHUNK_ENTRIES,
-    MEMORY_PER_SHARD_DEFAULT, PROCESS_MEMORY, PULL_BYTES_MAX, RECEIVE_POOL_BYTES,
-    SEND_BACKLOG_PAUSE, SHARD_MEMORY, STATE_MEMORY_MIN, WINDOW_BYTES_MAX,
+    BLOCK_MAX, CHECKPOINT_MAP_ENTRY, CHECKPOINT_MAP_STRETCH, CHECKPOINT_MEMORY, DIRECTORY_ENTRY,
+    DIRECTORY_MEMORY_MIN, DIRECTORY_RECORD, DIRECTORY_TAILS, HISTOGRAM_MEMORY, INDEX_ARENA_DEFAULT,
+    INDEX_ARENA_MIN, INDEX_CHUNK_ENTRIES, MEMORY_PER_SHARD_DEFAULT, PROCESS_MEMORY, PULL_BYTES_MAX,
+    RECEIVE_POOL_BYTES, SEND_BACKLOG_PAUSE, SHARD_MEMORY, STATE_MEMORY_MIN, WINDOW_BYTES_MAX,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -44,7 +44,7 @@ pub struct MemoryPlan {
     pub state: u64,
     /// Directories of the consume queues: what `retentionSize` can fill, when it is set.
     pub directories: u64,
-    /// The image of a checkpoint, and its file, while it is written.
+    /// A checkpoint while it is written: a slice of it, and the map of the log.
     pub checkpoint: u64,
 }
 
@@ -115,13 +115,12 @@ impl Config {
             None => (least.index + share(25)).min(INDEX_ARENA_DEFAULT as u64) / 4096 * 4096,
         };
         let filled = self.directories_of(shards).unwrap_or(u64::MAX);
-        let directories = (least.directories + share(10)).min(filled.max(least.directories));
+        let directories = (least.directories + share(20)).min(filled.max(least.directories));
         let plan = MemoryPlan {
             max,
             index,
             directories,
-            // Twice what it holds of the directories, which are most of it.
-            checkpoint: (least.checkpoint + share(14)).min(least.checkpoint + 2 * directories),
+            checkpoint: least.checkpoint + share(4).min(self.map_of(shards)),
             assembly: least.assembly + share(20),
             replies: least.replies + share(25),
             state: least.state + share(6),
@@ -149,15 +148,22 @@ impl Config {
             histograms: HISTOGRAM_MEMORY as u64,
             state: STATE_MEMORY_MIN as u64,
             directories: DIRECTORY_MEMORY_MIN as u64,
-            checkpoint: CHECKPOINT_MEMORY_MIN as u64,
+            checkpoint: CHECKPOINT_MEMORY as u64,
         }
     }
 
-    /// Bytes of one shard's directories when `retentionSize` is full of records of 1 KiB; `None`:
-    /// the disk is its only limit.
+    /// Bytes of one shard's directories when `retentionSize` is full of records of 1 KiB in many
+    /// queues; `None`: the disk is its only limit.
     fn directories_of(&self, shards: u16) -> Option<u64> {
         let chunk = (INDEX_CHUNK_ENTRIES * DIRECTORY_RECORD) as u64;
-        Some(self.retention_per_shard(shards)? / chunk * DIRECTORY_ENTRY as u64)
+        let chunks = self.retention_per_shard(shards)? / chunk + DIRECTORY_TAILS as u64;
+        Some(chunks * DIRECTORY_ENTRY as u64)
+    }
+
+    /// Bytes of one shard's map of the log in a checkpoint, when `retentionSize` is full.
+    fn map_of(&self, shards: u16) -> u64 {
+        let kept = self.retention_per_shard(shards).unwrap_or(u64::MAX);
+        kept / CHECKPOINT_MAP_STRETCH as u64 * CHECKPOINT_MAP_ENTRY as u64
     }
 
     fn too_small(&self, max: u64, asked: u64, least: &MemoryPlan) -> String {
@@ -243,16 +249,17 @@ mod tests {
     }
 
     #[test]
-    fn directories_have_what_the_retention_can_fill_and_a_checkpoint_holds_them_twice() {
+    fn directories_have_what_the_retention_can_fill_and_a_checkpoint_little_of_it() {
         let kept = |gib: u64| {
             let own = Config { retention_size_bytes: gib << 30, ..with_max(2048) };
             plan(&own, 1, None).unwrap()
         };
         // 100 GiB of 1 KiB are 105 million messages, 825,000 chunks.
         let hundred = kept(100);
-        assert_eq!(hundred.directories, (100 << 30) / (127 * 1024) * 40);
-        assert!(hundred.checkpoint >= 2 * hundred.directories, "{hundred:?}");
-        assert_eq!(kept(1).directories, DIRECTORY_MEMORY_MIN as u64, "never less than the least");
+        let chunks = (100 << 30) / (127 * 1024) + DIRECTORY_TAILS as u64;
+        assert_eq!(hundred.directories, chunks * 40);
+        assert!(hundred.checkpoint < hundred.directories, "{hundred:?}");
+        assert!(kept(1).directories >= DIRECTORY_MEMORY_MIN as u64, "never less than the least");
         let unbounded = kept(0);
         assert!(unbounded.directories > hundred.directories, "a share, when the disk is the limit");
         let names: Vec<&str> = hundred.rows().iter().map(|row| row.0).collect();

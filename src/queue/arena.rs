@@ -18,7 +18,15 @@ use super::queues::QueueId;
 use crate::base::limits::{INDEX_CELL_MIN, INDEX_CHUNK, INDEX_ENTRY};
 
 /// The bytes under the arena: hugetlbfs, transparent huge pages or plain ones, the shard's choice.
-pub type IndexMemory = Box<dyn DerefMut<Target = [u8]>>;
+pub trait IndexMemory: DerefMut<Target = [u8]> {
+    /// Asks the processor for the cache line that `at` lies in, here or elsewhere, and goes on
+    /// without it.
+    fn fetch(&self, at: *const u8) {
+        let _ = at;
+    }
+}
+
+impl IndexMemory for Vec<u8> {}
 
 /// Cells of the smallest size in one frame.
 const UNITS: u32 = (INDEX_CHUNK / INDEX_CELL_MIN) as u32;
@@ -135,7 +143,7 @@ struct Frame {
 
 /// The frames of one shard's index.
 pub struct Arena {
-    memory: IndexMemory,
+    memory: Box<dyn IndexMemory>,
     holdings: Vec<Holding>,
     frames: Vec<Frame>,
     free: BinaryHeap<Reverse<u32>>,
@@ -162,7 +170,7 @@ impl std::fmt::Debug for Arena {
 impl Arena {
     /// An arena over `memory` (whole chunks are used, a remainder is not) that starts to reclaim
     /// written chunks when more than `soft_bytes` are in use.
-    pub fn new(memory: IndexMemory, soft_bytes: usize) -> Arena {
+    pub fn new(memory: Box<dyn IndexMemory>, soft_bytes: usize) -> Arena {
         let most = u32::MAX / UNITS;
         let total = u32::try_from(memory.len() / INDEX_CHUNK).unwrap_or(most).min(most);
         let soft = u32::try_from(soft_bytes / INDEX_CHUNK).unwrap_or(most);
@@ -294,14 +302,19 @@ impl Arena {
         &self.memory[at..at + cell.size.bytes()]
     }
 
+    /// Asks for the cache line of `place` (memory of the queues), see [`IndexMemory::fetch`].
+    pub(super) fn fetch<T>(&self, place: &T) {
+        self.memory.fetch(std::ptr::from_ref(place).cast());
+    }
+
     /// Marks a cell as used since it was last passed over.
     pub(super) fn touch(&mut self, cell: Cell) {
         self.holdings[cell.unit as usize].referenced = true;
     }
 
-    /// The bytes of a cell to write, marked used.
+    /// The bytes of a cell to write. What is known of the cell stays untouched: it is another line
+    /// to wait for.
     pub(super) fn bytes_mut(&mut self, cell: Cell) -> &mut [u8] {
-        self.touch(cell);
         let at = cell.unit as usize * INDEX_CELL_MIN;
         &mut self.memory[at..at + cell.size.bytes()]
     }
@@ -315,14 +328,18 @@ impl Arena {
     /// A clean cell that was not used since it was last passed over, if there is a clean one.
     pub(super) fn clean_victim(&mut self) -> Option<Cell> {
         let holdings = &mut self.holdings;
-        let unit = self.clean.next(|unit| pass(holdings, unit, CellState::Clean))?;
+        let unit = self.clean.next(|unit| pass(holdings, unit, CellState::Clean, |_| false))?;
         Some(self.cell(unit))
     }
 
     /// An open cell that was not used since it was last passed over, if there is an open one.
-    pub(super) fn open_victim(&mut self) -> Option<Cell> {
+    /// `appended` says, and forgets, whether its owner was appended to since.
+    pub(super) fn open_victim(
+        &mut self,
+        mut appended: impl FnMut(QueueId) -> bool,
+    ) -> Option<Cell> {
         let holdings = &mut self.holdings;
-        let unit = self.open.next(|unit| pass(holdings, unit, CellState::Open))?;
+        let unit = self.open.next(|unit| pass(holdings, unit, CellState::Open, &mut appended))?;
         Some(self.cell(unit))
     }
 
@@ -441,11 +458,16 @@ impl Arena {
 }
 
 /// What becomes of a place in a line whose cells should be in `wanted`.
-fn pass(holdings: &mut [Holding], unit: u32, wanted: CellState) -> super::line::Pass {
+fn pass(
+    holdings: &mut [Holding],
+    unit: u32,
+    wanted: CellState,
+    used: impl FnOnce(QueueId) -> bool,
+) -> super::line::Pass {
     use super::line::Pass;
     match holdings.get_mut(unit as usize) {
         Some(holding) if holding.state == wanted => {
-            if std::mem::take(&mut holding.referenced) {
+            if std::mem::take(&mut holding.referenced) | used(holding.owner) {
                 Pass::Spare
             } else {
                 Pass::Choose

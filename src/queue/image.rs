@@ -1,97 +1,50 @@
 //! The queues as part of a checkpoint: what is in memory and not in the index file, and where the
-//! rest stands.
+//! rest stands; a bounded piece at a time, while messages go on.
 //!
-//! The image is a disposable cache: a fault in it means the log is folded again, so restoring
-//! checks everything it relies on and never asserts on what it read. Chunks that stand in the
-//! index file are restored cold.
-//! Invariant: an image names a slot only when the chunk in it is durable.
+//! A queue is as it was when its last piece was taken, each perhaps at another moment. That is
+//! sound because folding the log from the checkpoint's position on finds again what a queue already
+//! has, and passes over it. The image is a disposable cache: a fault in it means the log is folded
+//! again, so restoring checks everything it relies on and never asserts on what it read. Chunks
+//! that stand in the index file are restored cold.
+//! Invariant: an image names a slot only when the chunk in it is written.
+//!
+//! ```text
+//! chunk  first_offset u64  first_position u64  first_store_ms i64  slot u32  count u8  flags u8,
+//!        then without a slot its entries, 32 bytes each             all little-endian
+//! end    min u64  max u64  last_position u64  last_end u64  last_store_ms i64
+//! ```
 
 use std::collections::VecDeque;
 
-use super::arena::{Arena, CellState, Size};
+use super::arena::{CellState, Size};
 use super::entry::{Entry, entry_bytes};
-use super::queues::{Chunk, NONE, Queue, QueueId, Queues, Tail};
+use super::queues::{Chunk, NONE, Queue, QueueId, Queues, QueuesFull, Tail};
 use super::slots::Slots;
-use crate::base::limits::DIRECTORY_ENTRY;
+use crate::base::limits::{DIRECTORY_ENTRY, INDEX_CHUNK, INDEX_CHUNK_ENTRIES, INDEX_ENTRY};
+use crate::base::piece::{Piece, Rest};
 
 // What the plan of memory reckons with is what a chunk takes.
 const _: () = assert!(size_of::<Chunk>() == DIRECTORY_ENTRY);
-use crate::base::limits::{INDEX_CHUNK_ENTRIES, INDEX_ENTRY, QUEUES_MAX};
 
-/// One chunk in an image.
-#[derive(Debug, Clone, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-pub struct ChunkImage {
-    /// Offset of the first entry.
-    pub first_offset: u64,
-    /// Log position of the first entry's record.
-    pub first_position: u64,
-    /// Store time of the first entry.
-    pub first_store_ms: i64,
-    /// Slot in the index file; unused when `entries` are here.
-    pub slot: u32,
-    /// Number of entries.
-    pub count: u8,
-    /// True: the chunk takes more entries.
-    pub open: bool,
-    /// True: the slot was found damaged.
-    pub damaged: bool,
-    /// The entries, 32 bytes each, of a chunk that is not in the index file; else empty.
-    pub entries: Vec<u8>,
-}
+/// A piece of a queue has at most this many bytes.
+pub const QUEUE_PIECE_MAX: usize = 2 * INDEX_CHUNK;
 
-/// One queue in an image.
-#[derive(Debug, Clone, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-pub struct QueueImage {
-    /// Its handle.
-    pub id: u32,
-    /// What its chunks carry.
-    pub identity: u64,
-    /// Lowest offset.
-    pub min: u64,
-    /// Next offset.
-    pub max: u64,
-    /// Log position of the newest record.
-    pub last_position: u64,
-    /// Log position after the newest record.
-    pub last_end: u64,
-    /// Store time of the newest record.
-    pub last_store_ms: i64,
-    /// Its chunks, oldest first.
-    pub chunks: Vec<ChunkImage>,
-}
+/// What follows: a chunk, the end of the queue, or nothing because the queue is gone.
+const CHUNK: u8 = 1;
+const END: u8 = 2;
+const GONE: u8 = 3;
 
-/// All queues in an image.
-#[derive(Debug, Clone, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-pub struct QueuesImage {
-    /// The queues by handle.
-    pub queues: Vec<QueueImage>,
-    /// Slots of the index file ever used.
-    pub file_slots: u32,
-    /// Slots no chunk of this image stands in.
-    pub free_slots: Vec<u32>,
-    /// The position last trimmed to.
-    pub trimmed: u64,
-}
+/// Flags of a chunk.
+const OPEN: u8 = 1;
+const DAMAGED: u8 = 2;
 
-impl QueuesImage {
-    /// Bytes that the directories of these queues hold in memory.
-    #[must_use]
-    pub fn directory_bytes(&self) -> usize {
-        let chunks: usize = self.queues.iter().map(|queue| queue.chunks.len()).sum();
-        chunks * DIRECTORY_ENTRY
-    }
-
-    /// About as many bytes as the image has once archived.
-    #[must_use]
-    pub fn size_hint(&self) -> usize {
-        let chunks = |queue: &QueueImage| -> usize {
-            let entries: usize = queue.chunks.iter().map(|chunk| chunk.entries.len()).sum();
-            entries + queue.chunks.len() * size_of::<ArchivedChunkImage>()
-        };
-        let queues: usize = self.queues.iter().map(chunks).sum();
-        let heads = self.queues.len() * size_of::<ArchivedQueueImage>();
-        queues + heads + self.free_slots.len() * size_of::<u32>()
-    }
+/// How far the image of one queue has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueCursor {
+    id: QueueId,
+    identity: u64,
+    /// Chunks below are in the image.
+    next: u64,
 }
 
 /// Why an image cannot be restored; the log is folded instead.
@@ -103,195 +56,237 @@ pub enum RestoreFault {
     ArenaTooSmall,
 }
 
+/// A queue whose pieces are being read.
+#[derive(Debug)]
+pub struct HalfQueue {
+    id: QueueId,
+    chunks: VecDeque<Chunk>,
+    tail: Option<Tail>,
+}
+
+/// Slots that chunks of an image stand in.
+#[derive(Debug, Default)]
+pub struct TakenSlots {
+    taken: Vec<bool>,
+    /// Slots the index file has.
+    limit: u32,
+}
+
+impl TakenSlots {
+    /// None yet, of a file of `limit` slots.
+    pub fn of_file(limit: u32) -> TakenSlots {
+        TakenSlots { taken: Vec::new(), limit }
+    }
+
+    fn take(&mut self, slot: u32) -> Result<(), RestoreFault> {
+        let at = slot as usize;
+        if slot >= self.limit {
+            return Err(RestoreFault::Inconsistent("slot beyond the file"));
+        }
+        if self.taken.len() <= at {
+            self.taken.resize(at + 1, false);
+        }
+        match std::mem::replace(&mut self.taken[at], true) {
+            false => Ok(()),
+            true => Err(RestoreFault::Inconsistent("slots")),
+        }
+    }
+}
+
 impl Queues {
-    /// The state now. Slots freed before it are reused after [`Queues::checkpointed`]; one image
-    /// at a time may be on its way to disk.
-    pub fn image(&mut self) -> QueuesImage {
-        let mut free_slots = self.slots.unnamed();
+    /// An image begins. Slots freed from here on are reused only after the image that follows the
+    /// one that [`Queues::checkpointed`] reports; one at a time may be on its way to disk.
+    pub fn image_begins(&mut self) {
         self.slots.image_taken();
-        let mut queues = Vec::with_capacity(self.queues.len());
-        for (id, queue) in (0u32..).zip(&self.queues) {
-            if queue.live {
-                queues.push(queue_image(id, queue, &self.arena));
-            }
-        }
-        // What is being written is in the image by its bytes, so no chunk of it names the slot.
-        free_slots.extend(self.writing.iter().map(|(slot, _)| *slot));
-        let file_slots = self.slots.file_slots();
-        QueuesImage { queues, file_slots, free_slots, trimmed: self.trimmed }
     }
 
-    /// The queues of an image, with `arena` (empty) for their entries.
-    pub fn restore(image: &QueuesImage, arena: Arena) -> Result<Queues, RestoreFault> {
-        let mut queues = Queues::new(arena);
-        let mut taken = SlotCheck::new(image)?;
-        for from in &image.queues {
-            let id = from.id as usize;
-            if id < queues.queues.len() || id >= QUEUES_MAX {
-                return Err(RestoreFault::Inconsistent("queue handles"));
-            }
-            while queues.queues.len() < id {
-                queues.unused_ids.push(queues.queues.len().try_into().unwrap_or(NONE));
-                queues.queues.push(Queue::unused());
-            }
-            let queue = queues.restore_queue(from, &mut taken)?;
-            queues.queues.push(queue);
-            for chunk in &queues.queues[id].chunks {
-                let sealed = |cell| queues.arena.state(cell) == CellState::Sealed;
-                if chunk.cell.is_some_and(sealed) {
-                    queues.sealed.push_back((QueueId(from.id), chunk.first_offset));
-                }
-            }
-        }
-        queues.slots = Slots::restored(image.file_slots, image.free_slots.clone());
-        queues.trimmed = image.trimmed;
-        Ok(queues)
+    /// Bytes that the directories of these queues hold in memory.
+    #[must_use]
+    pub fn directory_bytes(&self) -> usize {
+        let chunks: usize = self.queues.iter().map(|queue| queue.chunks.len()).sum();
+        chunks * DIRECTORY_ENTRY
     }
 
-    fn restore_queue(
+    /// What begins the image of a queue: its identity, and a cursor for its pieces.
+    pub fn image_of(&self, id: QueueId) -> (u64, QueueCursor) {
+        let identity = self.queue(id).identity;
+        (identity, QueueCursor { id, identity, next: 0 })
+    }
+
+    /// Appends pieces of a queue to `out` while [`QUEUE_PIECE_MAX`] bytes are left; true: that was
+    /// the last one.
+    pub fn put_image(&self, cursor: &mut QueueCursor, out: &mut Piece<'_>) -> bool {
+        let queue = &self.queues[cursor.id.0 as usize];
+        if !queue.live || queue.identity != cursor.identity {
+            out.put(&[GONE]);
+            return true;
+        }
+        let from = queue.chunks.partition_point(|chunk| chunk.first_offset < cursor.next);
+        for (index, chunk) in queue.chunks.iter().enumerate().skip(from) {
+            // Nothing is appended between the last chunk and the end, which stand together.
+            if out.room() < QUEUE_PIECE_MAX {
+                return false;
+            }
+            let count = queue.count(index);
+            self.put_chunk(chunk, count, out);
+            cursor.next = chunk.first_offset + count as u64;
+        }
+        out.put(&[END]);
+        for word in [self.min_of(queue), queue.max, queue.last_position, queue.last_end] {
+            out.put(&word.to_le_bytes());
+        }
+        out.put(&queue.last_store_ms.to_le_bytes());
+        true
+    }
+
+    fn put_chunk(&self, chunk: &Chunk, count: usize, out: &mut Piece<'_>) {
+        let state = chunk.cell.map(|cell| self.arena.state(cell));
+        let on_disk = matches!(state, None | Some(CellState::Clean));
+        let slot = if on_disk { chunk.slot } else { NONE };
+        let open = if state == Some(CellState::Open) { OPEN } else { 0 };
+        let damaged = if chunk.damaged { DAMAGED } else { 0 };
+        out.put(&[CHUNK]);
+        out.put(&chunk.first_offset.to_le_bytes());
+        out.put(&chunk.first_position.to_le_bytes());
+        out.put(&chunk.first_store_ms.to_le_bytes());
+        out.put(&slot.to_le_bytes());
+        out.put(&[u8::try_from(count).unwrap_or(u8::MAX), open | damaged]);
+        if let Some(cell) = chunk.cell.filter(|_| !on_disk) {
+            out.put(entry_bytes(self.arena.peek(cell), count));
+        }
+    }
+
+    /// Begins to restore a queue.
+    pub fn restore_queue(&mut self, identity: u64) -> Result<HalfQueue, QueuesFull> {
+        let id = self.create(identity)?;
+        Ok(HalfQueue { id, chunks: VecDeque::new(), tail: None })
+    }
+
+    /// Reads the next piece of a queue. The queue's handle when that was the last one; `None` in
+    /// it: the queue is gone.
+    pub fn restore_piece(
         &mut self,
-        from: &QueueImage,
-        taken: &mut SlotCheck,
-    ) -> Result<Queue, RestoreFault> {
-        let mut chunks: VecDeque<Chunk> = VecDeque::with_capacity(from.chunks.len());
-        for (index, chunk) in from.chunks.iter().enumerate() {
-            check_chunk(chunk, chunks.back(), index + 1 == from.chunks.len())?;
-            let restored = self.restore_chunk(QueueId(from.id), chunk, taken)?;
-            chunks.push_back(restored);
+        half: &mut HalfQueue,
+        from: &mut Rest<'_>,
+        slots: &mut TakenSlots,
+    ) -> Result<Option<Option<QueueId>>, RestoreFault> {
+        let bad = RestoreFault::Inconsistent("queue piece");
+        match from.byte().ok_or(bad)? {
+            CHUNK => self.restore_chunk(half, from, slots).map(|()| None),
+            END => {
+                let end = (|| {
+                    Some([from.word()?, from.word()?, from.word()?, from.word()?, from.word()?])
+                })();
+                self.restore_end(half, end.ok_or(bad)?)?;
+                Ok(Some(Some(half.id)))
+            }
+            GONE => {
+                self.queue_mut(half.id).chunks = std::mem::take(&mut half.chunks);
+                self.remove(half.id);
+                Ok(Some(None))
+            }
+            _ => Err(bad),
         }
-        let last_open = from.chunks.last().is_some_and(|last| last.open);
-        let tail = chunks.back().filter(|_| last_open);
-        let open = tail.and_then(|c| c.cell.map(|cell| Tail { cell, count: c.count }));
-        let first = chunks.front().map_or(from.max, |chunk| chunk.first_offset);
-        let end = chunks.back().map_or(from.min, Chunk::end);
-        if from.min < first || from.min > from.max || end > from.max {
-            return Err(RestoreFault::Inconsistent("queue bounds"));
-        }
-        Ok(Queue {
-            live: true,
-            identity: from.identity,
-            min: from.min,
-            max: from.max,
-            last_position: from.last_position,
-            last_end: from.last_end,
-            last_store_ms: from.last_store_ms,
-            open,
-            chunks,
-        })
     }
 
     fn restore_chunk(
         &mut self,
-        id: QueueId,
-        from: &ChunkImage,
-        taken: &mut SlotCheck,
-    ) -> Result<Chunk, RestoreFault> {
+        half: &mut HalfQueue,
+        from: &mut Rest<'_>,
+        slots: &mut TakenSlots,
+    ) -> Result<(), RestoreFault> {
+        let bad = RestoreFault::Inconsistent("chunk");
+        let read = (|| {
+            let words = [from.word()?, from.word()?, from.word()?];
+            Some((words, from.half()?, from.byte()?, from.byte()?))
+        })();
+        let (words, slot, count, flags) = read.ok_or(bad)?;
         let mut chunk = Chunk {
-            first_offset: from.first_offset,
-            first_position: from.first_position,
-            first_store_ms: from.first_store_ms,
-            slot: NONE,
+            first_offset: words[0],
+            first_position: words[1],
+            first_store_ms: words[2].cast_signed(),
+            slot,
             cell: None,
-            count: from.count,
-            damaged: from.damaged,
+            count,
+            damaged: flags & DAMAGED != 0,
         };
-        if from.entries.is_empty() {
-            taken.take(from.slot)?;
-            chunk.slot = from.slot;
-            return Ok(chunk);
+        let open = flags & OPEN != 0;
+        let full = usize::from(count) >= INDEX_CHUNK_ENTRIES;
+        let ascends = half.chunks.back().is_none_or(|before| {
+            chunk.first_offset >= before.end() && chunk.first_position > before.first_position
+        });
+        if count == 0 || usize::from(count) > INDEX_CHUNK_ENTRIES || !ascends || half.tail.is_some()
+        {
+            return Err(RestoreFault::Inconsistent("chunk order"));
         }
-        let state = if from.open { CellState::Open } else { CellState::Sealed };
-        let size = Size::holding(usize::from(from.count));
-        let cell = self.arena.take(id, from.first_offset, state, size);
+        if open && (full || slot != NONE) {
+            return Err(RestoreFault::Inconsistent("open chunk"));
+        }
+        if slot != NONE {
+            slots.take(slot)?;
+        } else {
+            let entries = from.bytes(usize::from(count) * INDEX_ENTRY).ok_or(bad)?;
+            self.restore_entries(half, &mut chunk, entries, open)?;
+        }
+        half.chunks.push_back(chunk);
+        Ok(())
+    }
+
+    fn restore_entries(
+        &mut self,
+        half: &mut HalfQueue,
+        chunk: &mut Chunk,
+        entries: &[u8],
+        open: bool,
+    ) -> Result<(), RestoreFault> {
+        if Entry::get(&entries[..INDEX_ENTRY]).position != chunk.first_position {
+            return Err(RestoreFault::Inconsistent("chunk entries"));
+        }
+        let state = if open { CellState::Open } else { CellState::Sealed };
+        let size = Size::holding(usize::from(chunk.count));
+        let cell = self.arena.take(half.id, chunk.first_offset, state, size);
         let cell = cell.ok_or(RestoreFault::ArenaTooSmall)?;
         let bytes = self.arena.bytes_mut(cell);
-        bytes[INDEX_ENTRY..INDEX_ENTRY + from.entries.len()].copy_from_slice(&from.entries);
+        bytes[INDEX_ENTRY..INDEX_ENTRY + entries.len()].copy_from_slice(entries);
         chunk.cell = Some(cell);
-        Ok(chunk)
-    }
-}
-
-fn queue_image(id: u32, queue: &Queue, arena: &Arena) -> QueueImage {
-    let chunks = queue.chunks.iter().map(|chunk| {
-        let state = chunk.cell.map(|cell| arena.state(cell));
-        let on_disk = matches!(state, None | Some(CellState::Clean));
-        let only_here = chunk.cell.filter(|_| !on_disk);
-        let entries = only_here.map_or_else(Vec::new, |cell| {
-            entry_bytes(arena.peek(cell), usize::from(chunk.count)).to_vec()
-        });
-        ChunkImage {
-            first_offset: chunk.first_offset,
-            first_position: chunk.first_position,
-            first_store_ms: chunk.first_store_ms,
-            slot: if on_disk { chunk.slot } else { NONE },
-            count: chunk.count,
-            open: state == Some(CellState::Open),
-            damaged: chunk.damaged,
-            entries,
+        if open {
+            half.tail = Some(Tail { cell, count: chunk.count, used: true });
+        } else {
+            self.sealed.push_back((half.id, chunk.first_offset));
         }
-    });
-    QueueImage {
-        id,
-        identity: queue.identity,
-        min: queue.min,
-        max: queue.max,
-        last_position: queue.last_position,
-        last_end: queue.last_end,
-        last_store_ms: queue.last_store_ms,
-        chunks: chunks.collect(),
+        Ok(())
     }
-}
 
-fn check_chunk(
-    chunk: &ChunkImage,
-    before: Option<&Chunk>,
-    is_last: bool,
-) -> Result<(), RestoreFault> {
-    let count = usize::from(chunk.count);
-    let ascends = before.is_none_or(|before| {
-        chunk.first_offset >= before.end() && chunk.first_position > before.first_position
-    });
-    let in_memory = !chunk.entries.is_empty();
-    let full = count == INDEX_CHUNK_ENTRIES;
-    let first = chunk.entries.get(..INDEX_ENTRY).map(Entry::get);
-    if count == 0 || count > INDEX_CHUNK_ENTRIES || !ascends {
-        return Err(RestoreFault::Inconsistent("chunk order"));
-    }
-    if chunk.open && (!is_last || full || !in_memory) {
-        return Err(RestoreFault::Inconsistent("open chunk"));
-    }
-    if in_memory
-        && (chunk.entries.len() != count * INDEX_ENTRY
-            || first.is_none_or(|first| first.position != chunk.first_position))
-    {
-        return Err(RestoreFault::Inconsistent("chunk entries"));
-    }
-    Ok(())
-}
-
-/// Finds a slot named twice.
-struct SlotCheck {
-    taken: Vec<bool>,
-}
-
-impl SlotCheck {
-    fn new(image: &QueuesImage) -> Result<SlotCheck, RestoreFault> {
-        // The counts bound each other, so a forged length cannot ask for memory.
-        let chunks: usize = image.queues.iter().map(|queue| queue.chunks.len()).sum();
-        if image.file_slots as usize > chunks + image.free_slots.len() {
-            return Err(RestoreFault::Inconsistent("slot count"));
+    fn restore_end(&mut self, half: &mut HalfQueue, end: [u64; 5]) -> Result<(), RestoreFault> {
+        let [min, max, last_position, last_end, last_store_ms] = end;
+        let chunks = std::mem::take(&mut half.chunks);
+        let first = chunks.front().map_or(max, |chunk| chunk.first_offset);
+        let upto = chunks.back().map_or(min, Chunk::end);
+        let tail_is_last = half.tail.is_none() || upto == max;
+        if min < first || min > max || upto > max || !tail_is_last {
+            return Err(RestoreFault::Inconsistent("queue bounds"));
         }
-        let mut check = SlotCheck { taken: vec![false; image.file_slots as usize] };
-        for slot in &image.free_slots {
-            check.take(*slot)?;
-        }
-        Ok(check)
+        let queue = self.queue_mut(half.id);
+        *queue = Queue {
+            max,
+            last_end,
+            last_store_ms: last_store_ms.cast_signed(),
+            last_position,
+            open: half.tail,
+            live: true,
+            min,
+            identity: queue.identity,
+            chunks,
+        };
+        Ok(())
     }
 
-    fn take(&mut self, slot: u32) -> Result<(), RestoreFault> {
-        match self.taken.get_mut(slot as usize).map(|taken| std::mem::replace(taken, true)) {
-            Some(false) => Ok(()),
-            Some(true) | None => Err(RestoreFault::Inconsistent("slots")),
-        }
+    /// Every queue of the image is there: what no chunk stands in of the index file is free.
+    pub fn restored(&mut self, slots: &TakenSlots, trimmed: u64) {
+        let free = (0u32..).zip(&slots.taken).filter(|(_, taken)| !**taken).map(|(slot, _)| slot);
+        let next = u32::try_from(slots.taken.len()).unwrap_or(NONE);
+        // A queue that was removed while it was restored may have released some already.
+        self.slots = Slots::restored(next, free.collect(), std::mem::take(&mut self.slots));
+        self.trim(trimmed, &mut 0, u32::MAX);
     }
 }

@@ -21,7 +21,7 @@ mod tests;
 
 pub use arena::{Arena, IndexMemory};
 pub use entry::{ChunkDamage, Entry};
-pub use image::{ChunkImage, QueueImage, QueuesImage, RestoreFault};
+pub use image::{HalfQueue, QUEUE_PIECE_MAX, QueueCursor, RestoreFault, TakenSlots};
 pub use queues::{Bounds, ChunkRef, IndexFull, Lookup, QueueId, Queues, QueuesFull, Span};
 pub use residency::LoadFault;
 pub use search::{Boundary, Step};

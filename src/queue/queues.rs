@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use super::arena::{Arena, Cell, CellState, Size};
 use super::entry::{Entry, entry_at, put_entry};
 use super::slots::Slots;
-use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES, QUEUES_MAX};
+use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES, INDEX_ENTRY, QUEUES_MAX};
 
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -114,12 +114,13 @@ pub(super) struct Chunk {
     pub(super) slot: u32,
     /// Where it stands in memory, if it does.
     pub(super) cell: Option<Cell>,
+    /// Entries; not kept up while it is open, when its tail counts them: see [`Queue::count`].
     pub(super) count: u8,
     pub(super) damaged: bool,
 }
 
 impl Chunk {
-    /// Offset after the last entry.
+    /// Offset after the last entry of a chunk that takes no more.
     pub(super) fn end(&self) -> u64 {
         self.first_offset + u64::from(self.count)
     }
@@ -134,8 +135,10 @@ impl Chunk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tail {
     pub(super) cell: Cell,
-    /// Entries in it, as its chunk says too.
+    /// Entries in it.
     pub(super) count: u8,
+    /// Appended to since it was last passed over as a victim.
+    pub(super) used: bool,
 }
 
 /// One queue. What an append reads stands in one line of the processor's cache: with tens of
@@ -152,8 +155,10 @@ pub(super) struct Queue {
     pub(super) open: Option<Tail>,
     /// False: the handle is unused.
     pub(super) live: bool,
+    /// Lowest offset, but for what [`Queues::min_of`] finds out.
     pub(super) min: u64,
     pub(super) identity: u64,
+    /// Begins the second line, with what an append leaves alone.
     pub(super) chunks: VecDeque<Chunk>,
 }
 
@@ -176,13 +181,20 @@ impl Queue {
     /// Index of the chunk that holds `offset`, or of the first one after it.
     pub(super) fn chunk_of(&self, offset: u64) -> Option<usize> {
         let last = self.chunks.back()?;
-        if offset >= last.end() {
+        let end = if self.open.is_some() { self.max } else { last.end() };
+        if offset >= end {
             return None;
         }
         if offset >= last.first_offset {
             return Some(self.chunks.len() - 1);
         }
         Some(self.chunks.partition_point(|chunk| chunk.end() <= offset))
+    }
+
+    /// Entries of the chunk at `index`.
+    pub(super) fn count(&self, index: usize) -> usize {
+        let tail = self.open.filter(|_| index + 1 == self.chunks.len());
+        usize::from(tail.map_or_else(|| self.chunks[index].count, |tail| tail.count))
     }
 }
 
@@ -255,13 +267,10 @@ impl Queues {
             None => self.start_chunk(id, offset, &entry)?,
         };
         put_entry(self.arena.bytes_mut(tail.cell), usize::from(tail.count), &entry);
-        tail.count += 1;
+        tail = Tail { count: tail.count + 1, used: true, ..tail };
         let full = usize::from(tail.count) == INDEX_CHUNK_ENTRIES;
         let queue = &mut self.queues[id.0 as usize];
         queue.open = Some(tail);
-        if let Some(chunk) = queue.chunks.back_mut() {
-            chunk.count = tail.count;
-        }
         queue.max = offset + 1;
         queue.last_position = entry.position;
         queue.last_end = entry.end();
@@ -270,6 +279,23 @@ impl Queues {
             self.seal_tail(id);
         }
         Ok(offset)
+    }
+
+    /// Has the processor fetch what an append to the queue reads first, and goes on without it.
+    pub fn fetch(&self, id: QueueId) {
+        if let Some(queue) = self.queues.get(id.0 as usize) {
+            self.arena.fetch(queue);
+        }
+    }
+
+    /// As [`Queues::fetch`], where the next entry will be written.
+    pub fn fetch_tail(&self, id: QueueId) {
+        if let Some(tail) = self.queue(id).open {
+            let entry = (usize::from(tail.count) + 1) * INDEX_ENTRY;
+            if let Some(at) = self.arena.peek(tail.cell).get(entry) {
+                self.arena.fetch(at);
+            }
+        }
     }
 
     /// Raises the maximum to `offset` without entries: offsets below it were lost with older
@@ -289,7 +315,12 @@ impl Queues {
     /// The offsets of a queue, whether visible or not.
     pub fn bounds(&self, id: QueueId) -> Bounds {
         let queue = self.queue(id);
-        Bounds { min: queue.min, max: queue.max }
+        Bounds { min: self.min_of(queue), max: queue.max }
+    }
+
+    /// Offset the next message of a queue gets.
+    pub fn next_offset(&self, id: QueueId) -> u64 {
+        self.queue(id).max
     }
 
     /// Whether the handle is of a queue that exists.
@@ -325,8 +356,9 @@ impl Queues {
     pub fn span(&mut self, id: QueueId, offset: u64) -> Span<'_> {
         let queue = &self.queues[id.0 as usize];
         assert!(queue.live, "a removed queue is not asked");
-        if offset < queue.min {
-            return Span::Gone { next: queue.min };
+        let min = self.min_of(queue);
+        if offset < min {
+            return Span::Gone { next: min };
         }
         let Some(index) = queue.chunk_of(offset) else {
             return Span::Gone { next: queue.max };
@@ -345,7 +377,7 @@ impl Queues {
         Span::Entries(Entries {
             chunk: self.arena.peek(cell),
             next: usize::try_from(offset - chunk.first_offset).unwrap_or(usize::MAX),
-            end: usize::from(chunk.count),
+            end: queue.count(index),
         })
     }
 
@@ -357,16 +389,16 @@ impl Queues {
             return queue.max;
         }
         let after = queue.chunks.partition_point(|chunk| chunk.first_position < watermark);
-        let Some(chunk) = after.checked_sub(1).and_then(|index| queue.chunks.get(index)) else {
-            return queue.min;
-        };
+        let min = self.min_of(queue);
+        let Some(index) = after.checked_sub(1) else { return min };
+        let chunk = &queue.chunks[index];
         let Some(cell) = chunk.cell else {
-            return chunk.end().max(queue.min);
+            return chunk.end().max(min);
         };
         let bytes = self.arena.peek(cell);
         let visible =
-            partition(usize::from(chunk.count), |index| entry_at(bytes, index).end() <= watermark);
-        (chunk.first_offset + visible as u64).max(queue.min)
+            partition(queue.count(index), |index| entry_at(bytes, index).end() <= watermark);
+        (chunk.first_offset + visible as u64).max(min)
     }
 
     /// Bytes of the arena in use.
@@ -377,11 +409,6 @@ impl Queues {
     /// The log position below which entries were last forgotten ([`Queues::trim`]).
     pub fn trimmed_to(&self) -> u64 {
         self.trimmed
-    }
-
-    /// Length of the index file in chunks.
-    pub fn file_slots(&self) -> u32 {
-        self.slots.file_slots()
     }
 
     pub(super) fn queue(&self, id: QueueId) -> &Queue {
@@ -442,7 +469,7 @@ impl Queues {
             count: 0,
             damaged: false,
         });
-        let tail = Tail { cell, count: 0 };
+        let tail = Tail { cell, count: 0, used: true };
         queue.open = Some(tail);
         Ok(tail)
     }

@@ -160,6 +160,15 @@ impl Queues {
         self.arena.above_high()
     }
 
+    /// Whether the next chunk to be written begins below `position`.
+    pub fn has_sealed_below(&self, position: u64) -> bool {
+        let found = self.sealed.front().and_then(|(id, first_offset)| {
+            let queue = self.queues.get(id.0 as usize)?;
+            queue.chunks.get(queue.chunk_of(*first_offset)?)
+        });
+        found.is_some_and(|chunk| chunk.first_position < position)
+    }
+
     /// Closes growing chunks nobody appended to lately, when those and the unwritten ones fill
     /// the arena. Only chunks that can be written at once, and few at a time: closing one that
     /// still grows buys no room, it makes the next message take a whole chunk for itself.
@@ -168,7 +177,12 @@ impl Queues {
         let ahead = CLOSED_AHEAD.min(self.arena.frames() / 8).max(1);
         while looks > 0 && self.arena.above_high() && self.sealed.len() + self.writing.len() < ahead
         {
-            let Some(victim) = self.arena.open_victim() else { return };
+            let queues = &mut self.queues;
+            let appended = |id: QueueId| {
+                let tail = queues.get_mut(id.0 as usize).and_then(|queue| queue.open.as_mut());
+                tail.is_some_and(|tail| std::mem::take(&mut tail.used))
+            };
+            let Some(victim) = self.arena.open_victim(appended) else { return };
             let (owner, _) = self.arena.owner(victim);
             if self.queues[owner.0 as usize].last_end <= durable {
                 self.seal_tail(owner);
@@ -180,8 +194,12 @@ impl Queues {
 
     /// Closes the open chunk of a queue, if it has one, and puts it in line to be written.
     pub(super) fn seal_tail(&mut self, id: QueueId) {
-        let Some(Tail { cell, count }) = self.queue_mut(id).open.take() else { return };
+        let queue = self.queue_mut(id);
+        let Some(Tail { cell, count, .. }) = queue.open.take() else { return };
         assert!(count > 0, "an open chunk is created with its first entry");
+        if let Some(chunk) = queue.chunks.back_mut() {
+            chunk.count = count;
+        }
         self.arena.set(cell, CellState::Sealed);
         self.sealed.push_back(self.arena.owner(cell));
     }
@@ -247,6 +265,9 @@ impl Queues {
     fn evict(&mut self) -> bool {
         let Some(cell) = self.arena.clean_victim() else { return false };
         let (id, first_offset) = self.arena.owner(cell);
+        // What the chunk tells of the minimum goes with it.
+        let min = self.min_of(self.queue(id));
+        self.raise_min(id, min);
         if let Some(chunk) = self.chunk_mut(id, first_offset) {
             assert!(chunk.cell == Some(cell) && chunk.slot != NONE, "a clean chunk has a slot");
             chunk.cell = None;

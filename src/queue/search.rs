@@ -38,20 +38,20 @@ impl Queues {
         };
         let queue = self.queue(id);
         let after = queue.chunks.partition_point(|chunk| before(chunk.first_store_ms));
-        let passed = match after.checked_sub(1).map(|index| &queue.chunks[index]) {
-            None => queue.min,
+        let min = self.min_of(queue);
+        let decides = after.checked_sub(1).map(|index| (&queue.chunks[index], queue.count(index)));
+        let passed = match decides {
+            None => min,
             // Every entry of the queue is before the time: no need to look into the last chunk.
             Some(_) if before(queue.last_store_ms) => queue.max,
-            Some(chunk) if chunk.damaged => return Step::Damaged,
-            Some(chunk) => {
+            Some((chunk, _)) if chunk.damaged => return Step::Damaged,
+            Some((chunk, count)) => {
                 let Some(cell) = chunk.cell else { return Step::Need(chunk.named(id)) };
                 let bytes = self.arena.peek(cell);
-                let passed = partition(usize::from(chunk.count), |index| {
-                    before(entry_at(bytes, index).store_ms)
-                });
+                let passed = partition(count, |index| before(entry_at(bytes, index).store_ms));
                 let next = queue.chunks.get(after);
                 // Past the chunk's end the next entry may stand behind a hole.
-                match next.filter(|_| passed == usize::from(chunk.count)) {
+                match next.filter(|_| passed == count) {
                     Some(next) => next.first_offset,
                     None => chunk.first_offset + passed as u64,
                 }
@@ -61,13 +61,15 @@ impl Queues {
             Boundary::Lower => passed,
             Boundary::Upper => passed.saturating_sub(1),
         };
-        Step::Ready(offset.clamp(queue.min, queue.max))
+        Step::Ready(offset.clamp(min, queue.max))
     }
 
     /// Forgets entries whose records lie below `min_position`, for at most `steps` queues from
-    /// `*cursor` on. Returns true when the last queue is done, `*cursor` is then 0 again. Nothing
-    /// is read for it: where the boundary lies within a cold chunk, the minimum stays up to 126 too
-    /// low until somebody asks for it ([`Queues::exact_min`]) or reads there.
+    /// `*cursor` on. Returns true when the last queue is done, `*cursor` is then 0 again. Whole
+    /// chunks are let go of, and no entry is looked at: with many queues each would be a wait for
+    /// memory. Where the boundary lies within a chunk, whoever asks for the minimum finds it
+    /// ([`Queues::min_of`]); within a cold one it stays up to 126 too low until that is read
+    /// ([`Queues::exact_min`]).
     pub fn trim(&mut self, min_position: u64, cursor: &mut u32, steps: u32) -> bool {
         self.trimmed = self.trimmed.max(min_position);
         for _ in 0..steps {
@@ -92,43 +94,47 @@ impl Queues {
         let cut = queue.chunks.front().filter(|front| {
             front.first_position < self.trimmed && front.cell.is_none() && !front.damaged
         });
-        cut.map_or(Ok(queue.min), |front| Err(front.named(id)))
+        cut.map_or(Ok(self.min_of(queue)), |front| Err(front.named(id)))
     }
 
-    /// Trims one queue to the position last given to [`Queues::trim`], as far as is known without
-    /// reading.
+    /// Lets go of the whole chunks of a queue below the position last given to [`Queues::trim`].
     pub(super) fn trim_front(&mut self, id: QueueId) {
         let min_position = self.trimmed;
         loop {
             let queue = self.queue(id);
-            let front = queue.chunks.front().filter(|front| front.first_position < min_position);
-            let Some(front) = front else { break };
-            let gone = if front_is_below(queue, min_position) {
-                usize::from(front.count)
-            } else {
-                front.cell.map_or(0, |cell| {
-                    let bytes = self.arena.peek(cell);
-                    partition(usize::from(front.count), |index| {
-                        entry_at(bytes, index).position < min_position
-                    })
-                })
-            };
-            if gone < usize::from(front.count) {
-                let first = front.first_offset + gone as u64;
-                return self.raise_min(id, first);
+            if !front_is_below(queue, min_position) {
+                break;
             }
             let queue = self.queue_mut(id);
-            if let Some(chunk) = queue.chunks.pop_front() {
-                queue.open = queue.open.filter(|tail| Some(tail.cell) != chunk.cell);
-                self.drop_chunk(&chunk);
-            }
+            let Some(chunk) = queue.chunks.pop_front() else { break };
+            queue.open = queue.open.filter(|tail| Some(tail.cell) != chunk.cell);
+            self.drop_chunk(&chunk);
         }
         let queue = self.queue(id);
         let first = queue.chunks.front().map_or(queue.max, |front| front.first_offset);
         self.raise_min(id, first);
     }
 
-    fn raise_min(&mut self, id: QueueId, offset: u64) {
+    /// The lowest offset of a queue: where the boundary lies within its first chunk, that chunk is
+    /// looked at if it is in memory.
+    pub(super) fn min_of(&self, queue: &Queue) -> u64 {
+        let cut = queue.chunks.front().filter(|front| front.first_position < self.trimmed);
+        let Some((front, cell)) = cut.and_then(|front| Some((front, front.cell?))) else {
+            return queue.min;
+        };
+        let bytes = self.arena.peek(cell);
+        let gone =
+            partition(queue.count(0), |index| entry_at(bytes, index).position < self.trimmed);
+        let first = if gone < queue.count(0) {
+            front.first_offset + gone as u64
+        } else {
+            // The next entry may stand behind a hole.
+            queue.chunks.get(1).map_or(queue.max, |second| second.first_offset)
+        };
+        queue.min.max(first)
+    }
+
+    pub(super) fn raise_min(&mut self, id: QueueId, offset: u64) {
         let queue = self.queue_mut(id);
         queue.min = queue.min.max(offset);
     }

@@ -18,10 +18,11 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Slots as a restored checkpoint knows them: `next` was never used, `free` were free.
-    pub(super) fn restored(next: u32, free: Vec<u32>) -> Slots {
+    /// Slots as a restored checkpoint names them: `next` and above were never used, `free` are
+    /// free. What was released `meanwhile` the checkpoint still names.
+    pub(super) fn restored(next: u32, free: Vec<u32>, meanwhile: Slots) -> Slots {
         let free = free.into_iter().map(Reverse).collect();
-        Slots { next, free, ..Slots::default() }
+        Slots { next, free, freed: meanwhile.freed, ..Slots::default() }
     }
 
     /// The lowest slot that may be written; `None` when the file would pass 2^32 chunks.
@@ -47,18 +48,5 @@ impl Slots {
     /// The last image taken is durable.
     pub(super) fn checkpointed(&mut self) {
         self.free.extend(self.freed_before_image.drain(..).map(Reverse));
-    }
-
-    /// Slots of the file that were ever used: its length in chunks.
-    pub(super) fn file_slots(&self) -> u32 {
-        self.next
-    }
-
-    /// Every slot no chunk of an image taken now names.
-    pub(super) fn unnamed(&self) -> Vec<u32> {
-        let mut all: Vec<u32> = self.free.iter().map(|slot| slot.0).collect();
-        all.extend_from_slice(&self.freed);
-        all.extend_from_slice(&self.freed_before_image);
-        all
     }
 }

@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use super::arena::{CellState, SURE_ENTRIES};
 use super::*;
 use crate::base::limits::{INDEX_CHUNK, INDEX_CHUNK_ENTRIES};
+use crate::base::piece::{Piece, Rest};
 
 const PER_CHUNK: u64 = INDEX_CHUNK_ENTRIES as u64;
+/// `image::OPEN`.
+const OPEN_FLAG: u8 = 1;
 
 fn arena(frames: usize, soft_frames: usize) -> Arena {
     Arena::new(Box::new(vec![0u8; frames * INDEX_CHUNK]), soft_frames * INDEX_CHUNK)
@@ -93,8 +96,57 @@ impl Model {
     }
 }
 
-/// Bytes of an image, and the model and log position it was taken at.
-type Saved = (Vec<u8>, BTreeMap<QueueId, (u64, Model)>, u64);
+/// The image of every queue, in pieces of a few chunks each.
+fn image_of(queues: &mut Queues) -> Vec<Vec<u8>> {
+    queues.image_begins();
+    let ids: Vec<QueueId> = (0..queues.queues.len() as u32).map(QueueId).collect();
+    let mut pieces = Vec::new();
+    for id in ids.into_iter().filter(|id| queues.is_live(*id)) {
+        let (identity, mut cursor) = queues.image_of(id);
+        pieces.push(identity.to_le_bytes().to_vec());
+        loop {
+            let mut room = [0; 3 * INDEX_CHUNK];
+            let mut piece = Piece::new(&mut room);
+            let done = queues.put_image(&mut cursor, &mut piece);
+            let len = piece.len();
+            pieces.push(room[..len].to_vec());
+            if done {
+                break;
+            }
+        }
+    }
+    pieces
+}
+
+/// The queues of an image whose index file has `limit` slots, numbered anew from 0 on.
+fn restored(
+    pieces: &[Vec<u8>],
+    limit: u32,
+    arena: Arena,
+    trimmed: u64,
+) -> Result<Queues, RestoreFault> {
+    let (mut queues, mut slots) = (Queues::new(arena), TakenSlots::of_file(limit));
+    let mut half = None;
+    for piece in pieces {
+        let mut rest = Rest::new(piece);
+        let Some(reading) = &mut half else {
+            half = queues.restore_queue(rest.word().unwrap()).ok();
+            continue;
+        };
+        let mut done = false;
+        while !rest.is_empty() {
+            done = queues.restore_piece(reading, &mut rest, &mut slots)?.is_some();
+        }
+        if done {
+            half = None;
+        }
+    }
+    queues.restored(&slots, trimmed);
+    Ok(queues)
+}
+
+/// An image, what was trimmed, and the model and log position it was taken at.
+type Saved = (Vec<Vec<u8>>, u64, BTreeMap<QueueId, (u64, Model)>, u64);
 
 struct World {
     random: Random,
@@ -199,9 +251,8 @@ impl World {
     }
 
     fn checkpoint(&mut self) {
-        let image = self.queues.image();
-        let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&image).unwrap().to_vec();
-        self.saved = Some((bytes, self.models.clone(), self.position));
+        let image = image_of(&mut self.queues);
+        self.saved = Some((image, self.trimmed, self.models.clone(), self.position));
         // Slots change between image and durability; those the image names must keep their bytes.
         let count = self.random.below(6) as usize;
         self.disk.write(&mut self.queues, u64::MAX, count);
@@ -209,11 +260,14 @@ impl World {
     }
 
     fn crash(&mut self) {
-        let Some((bytes, models, position)) = self.saved.clone() else { return };
-        let image = rkyv::from_bytes::<QueuesImage, rkyv::rancor::Error>(&bytes).unwrap();
-        self.queues = Queues::restore(&image, arena(24, 6)).unwrap();
-        (self.models, self.position) = (models, position.max(self.trimmed));
-        self.trimmed = image.trimmed;
+        let Some((image, trimmed, models, position)) = self.saved.clone() else { return };
+        self.queues = restored(&image, u32::MAX, arena(24, 6), trimmed).unwrap();
+        // Handles are given anew, in their order.
+        self.models = (0u32..).map(QueueId).zip(models.into_values()).collect();
+        self.position = position.max(self.trimmed);
+        self.trimmed = trimmed;
+        // What is saved goes by the old handles.
+        self.saved = None;
     }
 
     fn search(&mut self) {
@@ -263,10 +317,10 @@ fn any_run_of_operations_agrees_with_a_model_that_keeps_everything() {
         }
         world.queues.arena.invariants();
         for queue in world.queues.queues.iter().filter(|queue| queue.live) {
-            let tail =
-                queue.chunks.back().and_then(|tail| tail.cell.map(|cell| (cell, tail.count)));
-            let open = tail.filter(|tail| world.queues.arena.state(tail.0) == CellState::Open);
-            assert_eq!(queue.open.map(|tail| (tail.cell, tail.count)), open);
+            let tail = queue.chunks.back().and_then(|tail| tail.cell);
+            let open = tail.filter(|cell| world.queues.arena.state(*cell) == CellState::Open);
+            assert_eq!(queue.open.map(|tail| tail.cell), open);
+            assert!(queue.chunks.iter().all(|chunk| queue.chunk_of(chunk.first_offset).is_some()));
         }
         assert!(world.position > 10_000, "the run did something");
     }
@@ -463,16 +517,15 @@ fn a_slot_the_last_checkpoint_names_is_not_written_before_the_next() {
         queues.append(id, entry(position * 10)).unwrap();
     }
     disk.write(&mut queues, u64::MAX, 1);
-    let image = queues.image();
+    queues.image_begins();
     queues.checkpointed();
-    assert!(image.free_slots.is_empty() && image.file_slots == 1);
     queues.remove(id);
     let next = queues.create(2).unwrap();
     for position in 0..PER_CHUNK {
         queues.append(next, entry((1 << 20) + position * 10)).unwrap();
     }
     assert_eq!(queues.dirty(u64::MAX).map(|(chunk, _)| chunk.slot), Some(1));
-    queues.image();
+    queues.image_begins();
     queues.checkpointed();
     for position in 0..PER_CHUNK {
         queues.append(next, entry((2 << 20) + position * 10)).unwrap();
@@ -490,7 +543,6 @@ fn a_chunk_let_go_while_it_is_written_keeps_memory_and_slot_until_the_write_land
     let (chunk, _) = queues.dirty(u64::MAX).unwrap();
     queues.remove(id);
     assert_eq!(queues.used_bytes(), INDEX_CHUNK);
-    assert_eq!(queues.image().free_slots, [0], "no image names it");
     queues.written(chunk);
     assert_eq!(queues.used_bytes(), 0);
     queues.written(chunk);
@@ -504,26 +556,80 @@ fn an_image_that_contradicts_itself_is_refused() {
         queues.append(id, entry(position * 10)).unwrap();
     }
     Disk::default().write(&mut queues, u64::MAX, 1);
-    let good = queues.image();
-    assert!(Queues::restore(&good, arena(8, 8)).is_ok());
-    assert_eq!(Queues::restore(&good, arena(0, 1)).err(), Some(RestoreFault::ArenaTooSmall));
-    type Spoil = fn(&mut QueuesImage);
-    let spoils: [Spoil; 10] = [
-        |image| image.queues[0].chunks[0].slot = 7,
-        |image| image.free_slots.push(0),
-        |image| image.file_slots = u32::MAX,
-        |image| image.queues[0].id = u32::MAX,
-        |image| image.queues[0].max -= 1,
-        |image| image.queues[0].min = 1 << 40,
-        |image| image.queues[0].chunks[1].count = 200,
-        |image| image.queues[0].chunks[1].first_offset = 3,
-        |image| image.queues[0].chunks[1].entries.truncate(33),
-        |image| image.queues[0].chunks[0].open = true,
+    let good = image_of(&mut queues);
+    assert!(restored(&good, 1, arena(8, 8), 0).is_ok());
+    assert_eq!(restored(&good, 1, arena(0, 1), 0).err(), Some(RestoreFault::ArenaTooSmall));
+    // Two chunks (31 bytes, the second with five entries) and the end of the queue.
+    let end = 31 + 31 + 5 * 32;
+    assert_eq!((good.len(), good[1].len()), (2, end + 41));
+    let spoils: [(&str, usize, u8); 9] = [
+        ("a slot beyond the file", 25, 7),
+        ("more entries than a chunk has", 31 + 29, 200),
+        ("no entries", 29, 0),
+        ("an open chunk in the index file", 30, OPEN_FLAG),
+        ("a second chunk that begins within the first", 31 + 1, 3),
+        ("a first entry that stands elsewhere", 31 + 31, 1),
+        ("a maximum below the last entry", end + 1 + 8, 1),
+        ("a minimum above the maximum", end + 1 + 4, 1),
+        ("an unknown piece", end, 9),
     ];
-    for (at, spoil) in spoils.iter().enumerate() {
+    for (what, at, byte) in spoils {
         let mut bad = good.clone();
-        spoil(&mut bad);
-        let refused = Queues::restore(&bad, arena(8, 8));
-        assert!(matches!(refused, Err(RestoreFault::Inconsistent(_))), "spoil {at}");
+        bad[1][at] = byte;
+        let refused = restored(&bad, 1, arena(8, 8), 0);
+        assert!(matches!(refused, Err(RestoreFault::Inconsistent(_))), "{what}");
     }
+    for len in 1..good[1].len() {
+        let mut short = good.clone();
+        short[1].truncate(len);
+        let read = restored(&short, 1, arena(8, 8), 0);
+        assert!(read.is_err() || len == 31 || len == end, "cut after {len}");
+    }
+    let twice = [good.clone(), good].concat();
+    assert!(matches!(restored(&twice, 1, arena(8, 8), 0), Err(RestoreFault::Inconsistent(_))));
+}
+
+#[test]
+fn an_image_taken_while_messages_come_shows_each_queue_at_some_moment_of_it() {
+    let mut queues = Queues::new(arena(64, 64));
+    let id = queues.create(1).unwrap();
+    let mut disk = Disk::default();
+    for position in 0..PER_CHUNK * 5 + 9 {
+        queues.append(id, entry(position * 10)).unwrap();
+    }
+    queues.image_begins();
+    let (identity, mut cursor) = queues.image_of(id);
+    let mut pieces = vec![identity.to_le_bytes().to_vec()];
+    let mut moved = 0;
+    loop {
+        let mut room = [0; 3 * INDEX_CHUNK];
+        let mut piece = Piece::new(&mut room);
+        let done = queues.put_image(&mut cursor, &mut piece);
+        let len = piece.len();
+        pieces.push(room[..len].to_vec());
+        if done {
+            break;
+        }
+        // Between two pieces chunks are written, trimmed and begun.
+        disk.write(&mut queues, u64::MAX, 1);
+        moved += 1;
+        assert!(queues.trim(moved * 600, &mut 0, 9));
+        for _ in 0..40 {
+            let position = queues.last_end(id);
+            queues.append(id, entry(position)).unwrap();
+        }
+    }
+    assert!(moved > 1, "it took several pieces");
+    let Bounds { min, max } = queues.bounds(id);
+    let mut again = restored(&pieces, u32::MAX, arena(64, 64), queues.trimmed_to()).unwrap();
+    assert_eq!(again.bounds(id), Bounds { min, max });
+    for offset in min..max {
+        let found = read(&mut again, &mut disk, id, offset);
+        assert_eq!(found, read(&mut queues, &mut disk, id, offset), "offset {offset}");
+    }
+    let gone = queues.image_of(id).1;
+    queues.remove(id);
+    let (mut cursor, mut room) = (gone, [0; 3 * INDEX_CHUNK]);
+    let mut piece = Piece::new(&mut room);
+    assert!(queues.put_image(&mut cursor, &mut piece) && piece.len() == 1, "it says so");
 }

@@ -7,7 +7,7 @@
 
 use weir_io::{Buf, Driver, Errno, File, Memory};
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Loaded};
 use super::open::{OpenFault, ShardOptions};
 use super::replay::{Replay, Turn};
 use super::voice::Voice;
@@ -56,28 +56,31 @@ impl Fold {
             next: None,
             gaps: 0,
         };
-        let (memory, backing) = Memory::huge(options.index_memory_bytes);
-        if !options.quiet {
-            super::keep::tell_backing(voice, backing, options.index_memory_bytes);
-        }
-        let arena = Arena::new(Box::new(memory), INDEX_ARENA_SOFT);
-        let found = checkpoint::load(driver, &options.dir);
-        let Some((Checkpoint { log, broker: image }, which)) = found else {
-            return Ok(fresh(Broker::new(options.broker.clone(), arena)));
+        let (mut backing, mut faults) = (None, Vec::new());
+        let mut arena = || {
+            let (memory, of) = Memory::huge(options.index_memory_bytes);
+            backing = Some(of);
+            Arena::new(Box::new(memory), INDEX_ARENA_SOFT)
         };
-        Ok(match Broker::restore(options.broker.clone(), &image, arena) {
-            Ok(broker) => {
+        let from = (&options.broker, driver.file_len(index).unwrap_or(0));
+        let found = checkpoint::load(driver, &options.dir, from, &mut arena, &mut |why| {
+            faults.push(why.to_owned());
+        });
+        let fold = match found {
+            Some(Loaded { log, broker, which }) => {
                 let loaded = Some((which, log.position));
                 Fold { loaded, image: Some(log), ..fresh(broker) }
             }
-            Err(fault) => {
-                let why = format_args!("{fault:?}; the whole log is folded instead");
-                voice.say("checkpoint-unusable", &why);
-                let (memory, _) = Memory::huge(options.index_memory_bytes);
-                let arena = Arena::new(Box::new(memory), INDEX_ARENA_SOFT);
-                fresh(Broker::new(options.broker.clone(), arena))
-            }
-        })
+            None => fresh(Broker::new(options.broker.clone(), arena())),
+        };
+        for why in faults {
+            let why = format_args!("{why}; more of the log is folded instead");
+            voice.say("checkpoint-unusable", &why);
+        }
+        if let Some(backing) = backing.filter(|_| !options.quiet) {
+            super::keep::tell_backing(voice, backing, options.index_memory_bytes);
+        }
+        Ok(fold)
     }
 
     /// Folds one record; returns its store time.

@@ -244,6 +244,11 @@ impl Shard {
         self.pair.as_ref().map_or(0, |pair| pair.options().slave_timeout_ms)
     }
 
+    /// Records below are in the state, those at or above are not.
+    pub(super) fn folded_upto(&self) -> u64 {
+        if self.is_standby() { self.folded.upto } else { self.log.watermarks().appended }
+    }
+
     /// Whether the state holds everything that is appended.
     pub(super) fn is_folded(&self) -> bool {
         !self.is_standby() || self.folded.upto == self.log.watermarks().appended

@@ -8,11 +8,11 @@
 
 use std::path::PathBuf;
 
-use weir_io::{Buf, Chore, Driver, Errno, File, Source};
+use weir_io::{Buf, Chore, Driver, Errno, File, Memory, Source};
 
 use super::cold::{KIND_CHUNK_WRITE, KIND_INDEX_GROWN, token};
 use crate::base::limits::INDEX_CHUNK;
-use crate::queue::{ChunkRef, Queues};
+use crate::queue::{ChunkRef, IndexMemory, Queues};
 
 /// Writes in flight.
 const FLIGHTS_MAX: usize = 4;
@@ -22,6 +22,12 @@ const CHUNKS_MAX: usize = 32;
 const GATHER_NS: u64 = 20_000_000;
 /// The file grows by this much.
 const GROWTH: u64 = 32 * 1024 * 1024;
+
+impl IndexMemory for Memory {
+    fn fetch(&self, at: *const u8) {
+        weir_io::fetch(at);
+    }
+}
 
 /// Chunks at neighbouring slots.
 #[derive(Debug)]

@@ -7,7 +7,6 @@
 
 use weir_io::{Backing, Buf, Driver, Errno};
 
-use super::checkpoint::Checkpoint;
 use super::shard::Shard;
 use super::tuning::DiskUse;
 use super::voice::Voice;
@@ -25,6 +24,9 @@ const CHECKPOINT_EVERY_ITSELF: u64 = 24;
 const CHECKPOINT_EVERY_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// A checkpoint is due this long after the last one, if anything was appended.
 const CHECKPOINT_EVERY_NS: u64 = 60_000_000_000;
+/// What is not durable, or not in the index file, is in a checkpoint by its entries: for so long
+/// one that is due waits until there is little of it.
+const CHECKPOINT_SETTLE_NS: u64 = 2_000_000_000;
 /// After one failed, none is tried for this long.
 const CHECKPOINT_REST_NS: u64 = 5_000_000_000;
 /// Queues whose minimum is looked at per turn after a segment left.
@@ -64,12 +66,14 @@ pub(super) struct Keeper {
     /// Begin of the newest complete and durable snapshot of this start; nothing from there on
     /// leaves.
     keep_from: u64,
-    /// What is planned for directories and checkpoints is exceeded, and that was told.
+    /// What is planned for directories is exceeded, and that was told.
     over_plan: bool,
     /// Milliseconds that local time is ahead of UTC: hours and days are the operator's.
     pub utc_offset_ms: i64,
     trim: Option<u32>,
     last_checkpoint_ns: u64,
+    /// A checkpoint waits until the log is durable up to here, and since when.
+    settling: Option<(u64, u64)>,
     no_checkpoint_before_ns: u64,
     next_disk_ns: u64,
     next_scan_ns: u64,
@@ -100,6 +104,7 @@ impl Keeper {
             keep_from: 0,
             trim: Some(0),
             last_checkpoint_ns: now_ns,
+            settling: None,
             no_checkpoint_before_ns: 0,
             next_disk_ns: 0,
             next_scan_ns: 0,
@@ -161,7 +166,7 @@ impl Shard {
             let now_ms = self.now_ms();
             self.broker.membership.expire(now_ms, &mut self.keeper.effects);
         }
-        self.checkpoint_if_due(driver);
+        self.checkpoint_if_due();
         self.tick_pair(driver);
     }
 
@@ -182,6 +187,7 @@ impl Shard {
         }
         self.index_writer.gather(driver, &mut self.broker.queues, durable, self.now_ns);
         self.trim_some();
+        self.checkpoint_if_settled(driver);
         let keep_from = &mut self.keeper.keep_from;
         self.keeper.snapshot_ends.retain(|(end, begin)| {
             let done = *end <= durable;
@@ -205,7 +211,7 @@ impl Shard {
         }
     }
 
-    fn checkpoint_if_due(&mut self, driver: &mut Driver) {
+    fn checkpoint_if_due(&mut self) {
         let behind = self.log.watermarks().appended - self.checkpoints.position;
         let long_ago = self.now_ns.saturating_sub(self.keeper.last_checkpoint_ns);
         let worth = (self.checkpoints.image_bytes * CHECKPOINT_EVERY_ITSELF)
@@ -213,9 +219,25 @@ impl Shard {
         let due = behind >= worth || (behind > 0 && long_ago >= CHECKPOINT_EVERY_NS);
         let rested = self.now_ns >= self.keeper.no_checkpoint_before_ns;
         let ready = self.checkpoints.is_idle() && self.fenced().is_none() && self.is_folded();
-        if due && rested && ready {
+        if due && rested && ready && self.keeper.settling.is_none() {
+            self.keeper.settling = Some((self.log.watermarks().appended, self.now_ns));
+        }
+    }
+
+    /// Begins a checkpoint that is due once what it speaks of is nearly all on disk.
+    fn checkpoint_if_settled(&mut self, driver: &mut Driver) {
+        let Some((upto, since_ns)) = self.keeper.settling else { return };
+        self.log.want_durable(upto);
+        let durable = self.log.watermarks().durable;
+        let settled = durable >= upto && !self.broker.queues.has_sealed_below(upto);
+        let patient = self.now_ns.saturating_sub(since_ns) < CHECKPOINT_SETTLE_NS;
+        if !settled && patient {
+            return;
+        }
+        if self.fenced().is_none() && self.is_folded() {
             self.begin_checkpoint(driver);
         }
+        self.keeper.settling = None;
     }
 
     /// A checkpoint could not be written: says so, and rests before the next one.
@@ -230,27 +252,34 @@ impl Shard {
             self.write_offsets(driver);
         }
         self.keeper.last_checkpoint_ns = self.now_ns;
+        self.keeper.settling = None;
         let log = self.log.image();
-        let broker = self.broker.image(log.position);
-        self.log.want_durable(log.position);
-        let directories = broker.queues.directory_bytes();
-        self.checkpoints.begin(&Checkpoint { log, broker });
-        self.watch_plan(directories);
+        if let Err(errno) = self.checkpoints.begin(driver, &log, &mut self.broker) {
+            self.checkpoint_failed(errno);
+        }
+        self.watch_plan();
     }
 
-    /// Tells once when directories or a checkpoint have grown beyond their parts of `memoryMax`.
-    fn watch_plan(&mut self, directories: usize) {
-        // The image, and the file that is made of it.
-        let checkpoint =
-            2 * usize::try_from(self.checkpoints.image_bytes).unwrap_or(usize::MAX / 2);
-        let planned = self.options.planned_bytes;
-        let over = directories > planned.0 || checkpoint > planned.1;
+    /// Goes on with the checkpoint that is being written, if there is one.
+    pub(super) fn advance_checkpoint(&mut self, driver: &mut Driver) {
+        let Watermarks { appended, durable, .. } = self.log.watermarks();
+        let marks = (self.folded_upto(), appended, durable);
+        match self.checkpoints.advance(driver, marks, &self.broker, self.index) {
+            Ok(Some(upto)) => self.log.want_durable(upto),
+            Ok(None) => {}
+            Err(errno) => self.checkpoint_failed(errno),
+        }
+    }
+
+    /// Tells once when directories have grown beyond their part of `memoryMax`.
+    fn watch_plan(&mut self) {
+        let directories = self.broker.queues.directory_bytes();
+        let planned = self.options.planned_directories;
+        let over = directories > planned;
         if over && !self.keeper.over_plan {
             let why = format_args!(
-                "the directories of the queues hold {directories} bytes (planned {}), a \
-                 checkpoint takes {checkpoint} (planned {}): many small messages are kept; raise \
-                 memoryMax, or lower retentionSize",
-                planned.0, planned.1
+                "the directories of the queues hold {directories} bytes (planned {planned}): many \
+                 small messages are kept; raise memoryMax, or lower retentionSize"
             );
             self.voice.say("memory-over-plan", &why);
         }
@@ -356,8 +385,7 @@ impl Shard {
             if let Some(errno) = self.log.fenced() {
                 return Err(errno);
             }
-            let durable = self.log.watermarks().durable;
-            self.checkpoints.advance(driver, durable, self.index);
+            self.advance_checkpoint(driver);
             if self.log.is_settled() && self.checkpoints.is_idle() {
                 return Ok(());
             }

@@ -39,9 +39,9 @@ pub struct ShardOptions {
     pub broker: BrokerOptions,
     /// Arena of the consume queues, bytes.
     pub index_memory_bytes: usize,
-    /// Planned for the directories of the queues and for a checkpoint being written, bytes. More is
-    /// told, not refused: what retention keeps must stay readable.
-    pub planned_bytes: (usize, usize),
+    /// Planned for the directories of the queues, bytes. More is told, not refused: what retention
+    /// keeps must stay readable.
+    pub planned_directories: usize,
     /// What may change while it runs.
     pub tuning: Tuning,
     /// Its part in a pair, if it is one of two.

@@ -103,7 +103,7 @@ impl Shard {
             self.log.drive(driver);
         }
         self.end_turn_pair(driver);
-        self.checkpoints.advance(driver, self.log.watermarks().durable, self.index);
+        self.advance_checkpoint(driver);
         self.measure_log();
     }
 
@@ -247,7 +247,7 @@ impl Shard {
                 self.chunks_written(split(token).1 as u32, buf, result);
             }
             Event::Chored { token, result } => self.index_writer.grown(split(token).1, result),
-            event => match self.checkpoints.on_event(driver, &event) {
+            event => match self.checkpoints.on_event(driver, event) {
                 Ok(true) => self.broker.queues.checkpointed(),
                 Ok(false) => {}
                 Err(errno) => self.checkpoint_failed(errno),

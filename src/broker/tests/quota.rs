@@ -60,9 +60,9 @@ fn stored_bytes_are_known_again_after_a_fold_and_after_a_checkpoint() {
     while refusal(&mut world, "s").is_none() {}
     let words = refusal(&mut world, "s").unwrap().remark.into_owned();
     assert!(words.contains("quota.stored.bytes") && words.contains("wait for retention"));
-    let image = world.broker.image(world.end);
+    let image = image_of(&mut world.broker, world.end);
     let options = world.broker.options().clone();
-    let restored = Broker::restore(options.clone(), &image, arena()).unwrap();
+    let restored = restored(&options, &image).unwrap();
     let mut folded = Broker::new(options, arena());
     for (position, record) in &world.log {
         match Meta::is_meta(record) {

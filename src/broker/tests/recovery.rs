@@ -2,7 +2,6 @@
 //! checkpoint and the rest) gives the state there was.
 
 use super::*;
-use crate::queue::RestoreFault;
 
 /// A log with a bit of everything in it.
 fn busy() -> World {
@@ -147,16 +146,13 @@ fn a_topic_whose_creation_lies_in_a_deleted_segment_is_guessed_and_settled_by_th
 fn a_checkpoint_and_the_log_behind_it_give_the_state_there_was() {
     let mut world = busy();
     world.write_chunks();
-    let image = world.broker.image(world.end);
-    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&image).unwrap();
+    let (image, upto) = (image_of(&mut world.broker, world.end), world.end);
     world.broker.queues.checkpointed();
     world.put("T", 1, "later", "");
     world.topic("late", 1);
     world.put("late", 0, "x", "");
-    let image = rkyv::from_bytes::<Image, rkyv::rancor::Error>(&bytes).unwrap();
-    let options = world.broker.options().clone();
-    let mut restored = Broker::restore(options, &image, arena()).unwrap();
-    fold_into(&mut restored, world.log.range(image.upto..));
+    let mut restored = restored(world.broker.options(), &image).unwrap();
+    fold_into(&mut restored, world.log.range(upto..));
     assert_same(&restored, &world.broker);
     assert_eq!(restored.catalog.topics_version, world.broker.catalog.topics_version);
     world.broker = restored;
@@ -167,22 +163,57 @@ fn a_checkpoint_and_the_log_behind_it_give_the_state_there_was() {
 }
 
 #[test]
-fn a_checkpoint_whose_queues_have_no_owner_or_two_is_refused() {
+fn a_checkpoint_that_ends_early_or_says_a_thing_twice_is_refused() {
     let mut world = busy();
-    let good = world.broker.image(world.end);
-    let refused = |image: &Image| {
-        let restored = Broker::restore(BrokerOptions::default(), image, arena());
-        matches!(restored, Err(RestoreFault::Inconsistent(_)))
-    };
+    let good = image_of(&mut world.broker, world.end);
+    let refused = |image: &[Vec<u8>]| restored(world.broker.options(), image).is_err();
     assert!(!refused(&good));
-    let mut twice = good.clone();
-    let owned = twice.topics[0].queues.clone();
-    twice.topics[1].queues.extend(owned);
-    let mut beyond = good.clone();
-    beyond.topics[0].queues[0].0 = crate::base::limits::TOPIC_QUEUES_MAX;
-    let mut unknown = good;
-    unknown.topics[0].queues[0].1 = 9999;
-    assert!(refused(&twice) && refused(&beyond) && refused(&unknown));
+    assert!(refused(&good[..good.len() - 1]), "no end");
+    let twice: Vec<Vec<u8>> = [&good[..], &good[..]].concat();
+    assert!(refused(&twice));
+    for len in [1, 5, 40, good[0].len() - 1] {
+        let mut short = good.clone();
+        short[0].truncate(len);
+        assert!(refused(&short), "cut after {len}");
+    }
+}
+
+#[test]
+fn a_checkpoint_taken_while_topics_come_and_go_and_the_log_give_the_state_there_is() {
+    let put = |world: &mut World, name: &str, queues: i32| {
+        let change = TopicChange { read_queues: queues, write_queues: queues, ..change(name) };
+        if let Ok(Some(meta)) = world.broker.plan_topic(&change) {
+            world.change(&meta);
+        }
+    };
+    for seed in 0..40u64 {
+        let mut world = busy();
+        let upto = world.end;
+        let mut cursor = world.broker.image_begins();
+        let mut image = Vec::new();
+        for step in 0.. {
+            let mut room = vec![0; 2 * QUEUE_PIECE_MAX];
+            let mut piece = Piece::new(&mut room);
+            let done = world.broker.put_image(&mut cursor, world.end, &mut piece).unwrap();
+            let len = piece.len();
+            room.truncate(len);
+            image.push(room);
+            if done {
+                break;
+            }
+            match (seed * 7 + step) % 6 {
+                0 => put(&mut world, &format!("new{step}"), 2),
+                1 => world.delete("T"),
+                2 => put(&mut world, "T", 3),
+                3 => assert_eq!(world.put("T", 1, "more", "").queue_id, 1),
+                4 => put(&mut world, "U", 1),
+                _ => assert_eq!(world.put("T", 0, "again", "").queue_id, 0),
+            }
+        }
+        let mut restored = restored(world.broker.options(), &image).unwrap();
+        fold_into(&mut restored, world.log.range(upto..));
+        assert_same(&restored, &world.broker);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! `weir inspect checkpoint`: the header of a checkpoint file, and whether its sum holds.
+//! `weir inspect checkpoint`: the header of a checkpoint file, and whether the sums hold.
 //!
-//! The image behind the header is a cache of one build and is not taken apart here.
+//! The slices behind the header are a cache of one build and are not taken apart here.
 
 use std::path::Path;
 
@@ -14,6 +14,8 @@ use crate::exit::{self, Stop};
 /// "WCKP", little-endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"WCKP");
 const HEADER: usize = 4096;
+/// Slices are padded to a multiple of this.
+const PAGE: usize = 4096;
 
 /// Prints what the header says.
 pub(super) fn show(file: &Path, out: &mut Output) -> Result<(), Stop> {
@@ -22,13 +24,14 @@ pub(super) fn show(file: &Path, out: &mut Output) -> Result<(), Stop> {
         let line = format!("{}: no checkpoint header", file.display());
         return Err(Stop::new(exit::FAILED, line));
     };
-    let sum = if header.whole { "good" } else { "differs" };
+    let sum = if header.whole { "good" } else { "differ" };
     let text = format!(
-        "checkpoint up to position {}, version {}, layout {:016x}, image {} bytes, checksum {sum}",
-        header.position, header.version, header.layout, header.len
+        "checkpoint from position {} on, up to {}, version {}, layout {:016x}, slices {} bytes, \
+         checksums {sum}",
+        header.position, header.upto, header.version, header.layout, header.len
     );
     let value = json!({
-        "position": header.position, "version": header.version,
+        "position": header.position, "upto": header.upto, "version": header.version,
         "layout": format!("{:016x}", header.layout), "image": header.len, "whole": header.whole,
     });
     out.row(&text, &value)
@@ -40,6 +43,7 @@ struct Header {
     layout: u64,
     len: u64,
     position: u64,
+    upto: u64,
     whole: bool,
 }
 
@@ -50,18 +54,37 @@ impl Header {
         if half(0)? != MAGIC {
             return None;
         }
-        let len = word(16)?;
+        let (len, position) = (word(16)?, word(24)?);
         let end = usize::try_from(len).ok().and_then(|len| HEADER.checked_add(len));
-        let image = end.and_then(|end| bytes.get(HEADER..end));
-        let sum = |image| crc32c([&bytes[..32], image]);
+        let slices = end.and_then(|end| bytes.get(HEADER..end));
+        let own = half(40)? == crc32c([&bytes[..40]]);
         Some(Header {
             version: half(4)?,
             layout: word(8)?,
             len,
-            position: word(24)?,
-            whole: image.is_some_and(|image| half(32) == Some(sum(image))),
+            position,
+            upto: word(32)?,
+            whole: own && slices.is_some_and(|slices| slices_are_good(slices, position)),
         })
     }
+}
+
+/// Whether the sums of all slices hold, and there is nothing else.
+fn slices_are_good(mut rest: &[u8], position: u64) -> bool {
+    let seed = position.to_le_bytes();
+    for number in 0u32.. {
+        if rest.is_empty() {
+            break;
+        }
+        let half = |at: usize| rest.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b));
+        let len = half(4).map_or(0, |len| len as usize);
+        let summed = rest.get(4..len).map(|bytes| crc32c([&seed[..], bytes]));
+        if summed.is_none() || half(0) != summed || half(8) != Some(number) {
+            return false;
+        }
+        rest = rest.get(len.next_multiple_of(PAGE)..).unwrap_or(&[]);
+    }
+    true
 }
 
 #[cfg(test)]
@@ -70,17 +93,25 @@ mod tests {
 
     #[test]
     fn a_header_is_read_and_its_sum_judged() {
-        let mut bytes = vec![0; HEADER + 3];
+        let mut bytes = vec![0; HEADER + PAGE];
         bytes[0..4].copy_from_slice(b"WCKP");
         bytes[4] = 1;
-        bytes[16] = 3;
+        bytes[16..24].copy_from_slice(&(PAGE as u64).to_le_bytes());
         bytes[24] = 99;
-        let sum = crc32c([&bytes[..32], &[0, 0, 0]]);
-        bytes[32..36].copy_from_slice(&sum.to_le_bytes());
-        let good = Header { version: 1, layout: 0, len: 3, position: 99, whole: true };
+        bytes[32] = 100;
+        let sum = crc32c([&bytes[..40]]);
+        bytes[40..44].copy_from_slice(&sum.to_le_bytes());
+        let slice = &mut bytes[HEADER..];
+        slice[4] = 19;
+        let sum = crc32c([&99u64.to_le_bytes()[..], &slice[4..19]]);
+        slice[0..4].copy_from_slice(&sum.to_le_bytes());
+        let len = PAGE as u64;
+        let good = Header { version: 1, layout: 0, len, position: 99, upto: 100, whole: true };
         assert_eq!(Header::read(&bytes), Some(good));
-        bytes[HEADER] = 1;
+        bytes[HEADER + 17] = 1;
         assert!(!Header::read(&bytes).unwrap().whole);
+        bytes[HEADER + 17] = 0;
+        assert!(Header::read(&bytes).unwrap().whole);
         bytes[23] = 0xFF;
         assert!(!Header::read(&bytes).unwrap().whole);
         assert_eq!(Header::read(b"WCKP"), None);
