@@ -193,8 +193,12 @@ pub const PROCESS_MEMORY: usize = 20 * 1024 * 1024;
 pub const SHARD_MEMORY: usize = 8 * 1024 * 1024;
 /// Receive buffers of a shard's ring: 64 of 64 KiB.
 pub const RECEIVE_POOL_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of cold windows of the log kept; as much again may be in flight.
-pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Memory of cold windows of the log: those kept, those being read, and what waits for the next.
+/// A single larger window is read alone.
+pub const WINDOW_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// As much of it may be read ahead and not come to yet; the rest is for windows that one reader
+/// has passed and the next one has not.
+pub const WINDOW_BYTES_AHEAD: usize = WINDOW_BYTES_MAX / 2;
 /// Least memory for topics, groups and offsets.
 pub const STATE_MEMORY_MIN: usize = 4 * 1024 * 1024;
 /// Least memory for the directories of the consume queues.

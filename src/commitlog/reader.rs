@@ -23,6 +23,15 @@ pub struct ColdRead {
     pub offset: u64,
     /// Bytes, a multiple of 4096.
     pub len: usize,
+    /// Logical positions of its first record and behind its last.
+    pub span: (u64, u64),
+}
+
+impl ColdRead {
+    /// Whether `position` lies in it.
+    pub fn holds(&self, position: u64) -> bool {
+        (self.span.0..self.span.1).contains(&position)
+    }
 }
 
 /// A window that was read: its good blocks, by position.
@@ -63,7 +72,8 @@ impl Log {
         let segment = self.segments.get(after.checked_sub(1)?)?;
         let (offset, len) = segment.map.window(position)?;
         let len = usize::try_from(len).ok()?;
-        Some(ColdRead { file: segment.file, segment: segment.map.number, offset, len })
+        let span = (segment.map.window_start(position)?, segment.map.window_end(position));
+        Some(ColdRead { file: segment.file, segment: segment.map.number, offset, len, span })
     }
 
     /// The hole that `position` lies in, if damage took it.

@@ -143,6 +143,12 @@ impl SegmentMap {
         Some((from, upto.min(hole.unwrap_or(upto)) - from))
     }
 
+    /// Logical position of the first record of the window that holds `position`.
+    pub fn window_start(&self, position: u64) -> Option<u64> {
+        let after = self.marks.partition_point(|mark| mark.start <= position);
+        self.marks.get(after.checked_sub(1)?).map(|mark| mark.start)
+    }
+
     /// Logical position behind the window that holds `position`, or behind the hole it lies in.
     pub fn window_end(&self, position: u64) -> u64 {
         if let Some(hole) = self.lost(position) {

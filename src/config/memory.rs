@@ -139,7 +139,7 @@ impl Config {
             process: PROCESS_MEMORY as u64,
             staging: self.staging_size(),
             receive: RECEIVE_POOL_BYTES as u64,
-            windows: 2 * WINDOW_BYTES_MAX as u64,
+            windows: WINDOW_BYTES_MAX as u64,
             fixed: SHARD_MEMORY as u64,
             index: self.consume_queue_memory_bytes.unwrap_or(INDEX_ARENA_MIN as u64),
             // Two of the largest, since half of it is for small ones.

@@ -10,8 +10,10 @@ use weir_io::Driver;
 use super::shard::Shard;
 use crate::broker::{PullPlan, PullReply, PullRequest};
 
-/// Messages looked ahead.
-const ENTRIES_AHEAD: usize = 128;
+/// Messages looked ahead: so many that the windows which hold them keep the device busy.
+const ENTRIES_AHEAD: usize = 384;
+/// Windows that one reader has read ahead, so that several share what may be.
+const WINDOWS_AHEAD: usize = 10;
 
 impl Shard {
     /// Reads ahead of the reader that `reply` answers, when it reads from disk and takes most of
@@ -23,11 +25,10 @@ impl Shard {
         reply: &PullReply,
         plan: &PullPlan,
     ) {
-        let Some((position, size)) = plan.extents.last().copied() else { return };
+        let Some((position, _)) = plan.extents.last().copied() else { return };
         if position >= self.log.resident_from() {
             return;
         }
-        self.cold.touch(position, size as usize);
         let from = u64::try_from(request.queue_offset).unwrap_or(reply.next);
         if reply.next.saturating_sub(from) > 2 * plan.extents.len() as u64 {
             return;
@@ -50,15 +51,14 @@ impl Shard {
         driver: &mut Driver,
         positions: impl Iterator<Item = u64>,
     ) {
-        let mut seen_upto = 0;
+        let (mut seen_upto, mut left) = (0, WINDOWS_AHEAD);
         for position in positions.take_while(|position| *position < self.log.resident_from()) {
             if position < seen_upto {
                 continue;
             }
-            seen_upto = self.log.window_end(position);
-            if !self.cold.fetch_ahead(driver, &self.log, position) {
-                return;
-            }
+            let upto = self.cold.fetch_ahead(driver, &self.log, position);
+            let (Some(upto), Some(fewer)) = (upto, left.checked_sub(1)) else { return };
+            (seen_upto, left) = (upto, fewer);
         }
     }
 }

@@ -145,6 +145,9 @@ impl Shard {
             .iter()
             .take_while(|(position, size)| self.record(*position, *size as usize).is_some())
             .count();
+        let resident_from = self.log.resident_from();
+        let cold = plan.extents[..here].partition_point(|(position, _)| *position < resident_from);
+        self.cold.serve(&plan.extents[..cold]);
         reply.suggest = self.suggested(plan);
         if here == plan.extents.len() {
             return Ok(Fetch::Reply(reply));

@@ -197,7 +197,9 @@ impl Shard {
     pub fn give_back(&mut self) {
         self.pending.give_back();
         self.index_writer.give_back();
-        self.cold.give_back();
+        if self.cold.is_idle() {
+            self.cold.give_back();
+        }
         self.scratch = Vec::new();
     }
 

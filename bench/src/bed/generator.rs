@@ -10,11 +10,18 @@ use std::thread::{self, JoinHandle};
 use super::args::BedArgs;
 use crate::load::LoadReport;
 
+/// Niceness of a generator. It stands for clients on other machines, and the kernel's workers on
+/// its core do the server's work: they never wait for it (the end of each direct write is theirs).
+const NICE: u8 = 5;
+/// Of one that only makes load beside the one whose times are taken.
+const NICE_BESIDE: u8 = 10;
+
 /// A run of the generator, being described.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     args: Vec<String>,
     name: String,
+    nice: u8,
 }
 
 /// A generator at work.
@@ -32,7 +39,7 @@ impl Load {
         let args = ["--broker", addr, "--headers", bed.headers.name(), "--quiet", "--core"];
         let mut args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         args.push(bed.load_core.to_string());
-        Self { args, name: name.to_owned() }
+        Self { args, name: name.to_owned(), nice: NICE }
     }
 
     /// One more option with its value.
@@ -47,9 +54,17 @@ impl Load {
         self
     }
 
+    /// It makes load beside another, whose times are taken: that one goes first on their core.
+    pub(crate) fn beside(mut self) -> Self {
+        self.nice = NICE_BESIDE;
+        self
+    }
+
     /// Starts it.
     pub(crate) fn start(&self) -> io::Result<Running> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = Command::new("nice")
+            .args(["-n", &self.nice.to_string()])
+            .arg(std::env::current_exe()?)
             .arg("load")
             .args(&self.args)
             .stdin(Stdio::null())

@@ -161,6 +161,7 @@ impl Run<'_> {
             .with("seconds", seconds)
             .with("warmup", 0)
             .flag("again")
+            .beside()
     }
 
     fn producing(&self, session: &mut Session) -> io::Result<()> {

@@ -147,12 +147,12 @@ impl SendPattern {
         holes.sort_unstable_by_key(|(at, ..)| *at);
         let (mut from, mut filled) = (0, 0);
         let mut starts = [0; PIECES];
-        for piece in 0..PIECES {
+        for (piece, start) in starts.iter_mut().enumerate() {
             let (upto, len) = holes.get(piece).map_or((bytes.len(), 0), |(at, len, _)| (*at, *len));
             let text = bytes.get(from..upto)?;
             self.text.get_mut(filled..filled + text.len())?.copy_from_slice(text);
             filled += text.len();
-            (starts[piece], self.ends[piece]) = (from, filled);
+            (*start, self.ends[piece]) = (from, filled);
             from = upto + len;
         }
         self.holes = holes.map(|(.., hole)| hole);
