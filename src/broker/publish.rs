@@ -468,7 +468,7 @@ impl Broker {
             ordered: asked.ordered,
             rewritten: asked.rewrite,
             uniq,
-            key: asked.uniq_key.map_or(ShortKey::NONE, |key| ShortKey::new(key)),
+            key: asked.uniq_key.map_or(ShortKey::NONE, ShortKey::new),
         }))
     }
 
