@@ -252,8 +252,8 @@ mod tests {
     const JAVA: &str = concat!(
         r#"{"code":310,"extFields":{"a":"group","b":"TOPIC","c":"TBW102","d":"4","e":"QUEUE","#,
         r#""f":"0","g":"BORN","h":"0","i":"PROPERTIES","j":"0","k":"false","m":"false","#,
-        r#""n":"b-0"},"flag":0,"language":"JAVA","opaque":OPAQUE,"serializeTypeCurrentRPC":"JSON","#,
-        r#""version":493}"#
+        r#""n":"b-0"},"flag":0,"language":"JAVA","opaque":OPAQUE,"#,
+        r#""serializeTypeCurrentRPC":"JSON","version":493}"#
     );
     const LONG_NAMES: &str = concat!(
         r#"{"opaque":OPAQUE,"code":10,"extFields":{"properties":"PROPERTIES","queueId":"QUEUE","#,
