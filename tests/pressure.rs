@@ -159,6 +159,11 @@ impl Rig {
 
     /// Asks for the oldest messages of topic `t`.
     fn pull(&mut self, code: i32) -> i32 {
+        self.pull_held(code, 0)
+    }
+
+    /// The same, held for `suspend_ms` when there are none.
+    fn pull_held(&mut self, code: i32, suspend_ms: i64) -> i32 {
         self.opaque += 1;
         let mut out = Vec::new();
         Request::new(&mut out, Codec::Json, code, self.opaque, false)
@@ -167,9 +172,9 @@ impl Rig {
             .ext_int("queueId", 0)
             .ext_int("queueOffset", 0)
             .ext_int("maxMsgNums", 32)
-            .ext_int("sysFlag", 4)
+            .ext_int("sysFlag", if suspend_ms > 0 { 6 } else { 4 })
             .ext_int("commitOffset", 0)
-            .ext_int("suspendTimeoutMillis", 0)
+            .ext_int("suspendTimeoutMillis", suspend_ms)
             .ext_str("subscription", "*")
             .ext_int("subVersion", 0)
             .finish();
@@ -452,6 +457,33 @@ fn reads_that_a_stalled_disk_keeps_waiting_are_refused_by_number_and_by_age() {
             "{remark}"
         );
     }
+}
+
+#[test]
+fn a_held_pull_whose_message_left_memory_before_it_was_durable_is_answered() {
+    let mut rig = Rig::new(10, options(false, 4 * MIB));
+    rig.create("t", 1, "+flush.disk.type=SYNC_FLUSH");
+    rig.create("fill", 1, "");
+    rig.group("g");
+    rig.pass_ms(500);
+    let held = rig.pull_held(request::PULL_MESSAGE, 20_000);
+    rig.world.faults(|faults| faults.flush_slowness = STALLED);
+    // The flush that is in the air before the stall ends early, the next one does not.
+    rig.send("fill", 0, b"first");
+    rig.pass_ms(100);
+    let sent = rig.send("t", 0, b"held for");
+    for _ in 0..600 {
+        // Written, and so forgotten in time, but not flushed.
+        rig.send("fill", 0, &[7; 16 * 1024]);
+        rig.pass_ms(1);
+    }
+    assert!(!rig.answers.contains_key(&held) && !rig.answers.contains_key(&sent));
+    rig.world.faults(|faults| faults.flush_slowness = 1);
+    rig.pass_ms(2000);
+    let code = rig.answers.get(&held).map(|(code, _)| *code);
+    assert_eq!(code, Some(response::PULL_RETRY_IMMEDIATELY), "it is told to ask again");
+    let again = rig.pull(request::PULL_MESSAGE);
+    assert_eq!(rig.answer(again).0, response::SUCCESS);
 }
 
 #[test]

@@ -135,8 +135,12 @@ pub fn rule(load: &Load, limits: &PressureLimits) -> Ruling {
         };
         return Ruling::Refuse(text, load.reason());
     }
-    if load.waited_ms > limits.send_wait_ms || load.ahead_ms() > limits.send_wait_ms {
+    if load.waited_ms > limits.send_wait_ms {
         return Ruling::Refuse(Text::TimedOut, load.reason());
+    }
+    let (ahead_ms, reason) = load.ahead();
+    if ahead_ms > limits.send_wait_ms {
+        return Ruling::Refuse(Text::TimedOut, reason);
     }
     Ruling::Accept
 }
@@ -147,10 +151,17 @@ impl Load {
         self.device_age_ms.max(self.flush_age_ms)
     }
 
-    /// How long the oldest of those waits that this send would stand behind.
-    fn ahead_ms(&self) -> u64 {
+    /// How long the oldest of those waits that this send would stand behind, and for what.
+    fn ahead(&self) -> (u64, Reason) {
         let device_ms = if self.durable { self.durable_age_ms() } else { 0 };
-        device_ms.max(if self.replicated { self.replica_age_ms } else { 0 })
+        let replica_ms = if self.replicated { self.replica_age_ms } else { 0 };
+        if replica_ms > device_ms {
+            (replica_ms, Reason::Replica)
+        } else if self.flush_age_ms > self.device_age_ms {
+            (device_ms, Reason::Flush)
+        } else {
+            (device_ms, Reason::Device)
+        }
     }
 
     fn reason(&self) -> Reason {
@@ -207,7 +218,7 @@ impl Load {
                     Reason::Replica => "oldest send that the standby has not confirmed",
                     _ => "oldest append not durable",
                 },
-                self.ahead_ms(),
+                self.ahead().0,
                 limits.send_wait_ms
             ),
             Text::Overload => format!(
@@ -408,6 +419,10 @@ mod tests {
              0ms, size of queue: 50, reason: replica, waited: 0ms, oldest send that the standby \
              has not confirmed: 201ms, limit: 200ms, change: waitTimeMillsInSendQueue"
         );
+        let both = Load { replicated: true, flush_age_ms: 300, ..away };
+        let (_, remark) = refused(both);
+        assert!(remark.contains("reason: replica"), "it does not wait for the flush: {remark}");
+        assert!(refused(Load { durable: true, ..both }).1.contains("reason: flush"));
     }
 
     #[test]

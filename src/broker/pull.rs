@@ -175,14 +175,14 @@ impl Broker {
         parked
     }
 
-    /// Runs a woken pull again; it is not held again. `None`: it was dropped meanwhile. After
-    /// anything but [`PullStep::Need`] the place is free.
+    /// Runs a woken pull again; it is not held again. Gives who asked, and from which offset.
+    /// `None`: it was dropped meanwhile. After anything but [`PullStep::Need`] the place is free.
     pub fn rerun(
         &mut self,
         id: ParkId,
         marks: Watermarks,
         plan: &mut PullPlan,
-    ) -> Option<(ReplyTo, PullStep)> {
+    ) -> Option<(ReplyTo, u64, PullStep)> {
         plan.clear();
         let (reply_to, target, all, codes) = self.parking.woken(id)?;
         let same_life =
@@ -201,7 +201,7 @@ impl Broker {
         if !matches!(step, PullStep::Need(_)) {
             self.parking.release(id);
         }
-        Some((reply_to, step))
+        Some((reply_to, target.offset, step))
     }
 
     /// The watermarks moved: appends pulls that now have something to `woken`. Only queues that

@@ -186,8 +186,10 @@ impl Server {
             };
             self.asked_ns = kept.born_ns;
             self.block_wait_ns = self.now_ns.saturating_sub(kept.born_ns);
+            self.again = true;
             let blocked = role == Role::Broker
                 && self.dispatch(kept.id, kept.peer, &kept.frame) == Flow::Blocked;
+            self.again = false;
             self.block_wait_ns = 0;
             if blocked {
                 self.kept.push(kept);

@@ -54,6 +54,8 @@ pub struct Server {
     /// Requests that wait for the disk, and what had been read when they were last looked at.
     pub(super) kept: KeptList,
     pub(super) arrivals_seen: u64,
+    /// The request being handled was kept, and is handled once more.
+    pub(super) again: bool,
     /// Held pulls that are to be run again.
     pub(super) woken: Vec<ParkId>,
     /// Extents of the pull being answered; kept for its capacity.
@@ -128,6 +130,7 @@ impl Server {
             block_wait_ns: 0,
             kept: KeptList::default(),
             arrivals_seen: 0,
+            again: false,
             woken: Vec::new(),
             plan: PullPlan::default(),
             properties: Vec::new(),
@@ -415,7 +418,6 @@ impl Server {
         }
     }
 
-    /// Answers everybody whose watermark has come.
     /// Answers what can be answered, and sends it on its way.
     fn send_answers(&mut self) {
         self.answer();
@@ -423,6 +425,7 @@ impl Server {
         self.flush();
     }
 
+    /// Answers everybody whose watermark has come.
     fn answer(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         self.shard.collect_ready(&mut ready);

@@ -213,6 +213,11 @@ impl Cold {
             if let Some(at) = self.spare.iter().position(|buf| buf.capacity() >= len) {
                 return Some(self.spare.swap_remove(at));
             }
+            // Reads in the air cannot leave: where they take too much, nothing else need to.
+            let flying: usize = self.reading.iter().map(|reading| reading.memory).sum();
+            if flying + wanted > WINDOW_BYTES_MAX && !(urgent && self.fits_alone(wanted)) {
+                return None;
+            }
             if self.memory + wanted <= WINDOW_BYTES_MAX {
                 self.memory += wanted;
                 return Some(Buf::new(wanted));
@@ -311,6 +316,11 @@ impl Cold {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use weir_io::OpenMode;
+    use weir_io::sim::{World, WorldOptions};
+
     use super::*;
 
     #[test]
@@ -327,6 +337,21 @@ mod tests {
         cold.spare.extend(held.pop());
         assert!(cold.memory_for(400_000, true).is_some(), "in place of one that is too small");
         assert!(cold.memory <= WINDOW_BYTES_MAX && cold.memory_for(300_000, true).is_none());
+    }
+
+    #[test]
+    fn what_is_kept_stays_when_reads_in_the_air_leave_no_room_anyway() {
+        let mut cold = Cold::default();
+        let half = WINDOW_BYTES_MAX / 2;
+        let mut driver = World::new(WorldOptions::default()).driver();
+        let mode = OpenMode { create: true, write: true, direct: false };
+        let file = driver.open(Path::new("/file"), mode).unwrap();
+        let read = ColdRead { file, segment: 0, offset: 0, len: half, span: (0, 1) };
+        cold.reading.push(Reading { number: 1, read, memory: half, since_ns: 0 });
+        cold.spare.push(Buf::new(WINDOW_STEP));
+        cold.memory = half + WINDOW_STEP;
+        assert!(cold.memory_for(half + WINDOW_STEP, true).is_none());
+        assert_eq!((cold.spare.len(), cold.memory), (1, half + WINDOW_STEP), "nothing left");
     }
 
     #[test]

@@ -55,11 +55,12 @@ impl Shard {
         let mut request = *request;
         // A standby's offsets come with the log.
         request.first_pass &= self.takes_offsets();
+        let from = u64::try_from(request.queue_offset).unwrap_or(0);
         // Twice at most: a group that is created on its first pull.
         for _ in 0..2 {
             match self.broker.pull(now_ms, &request, self.marks(), plan) {
                 PullStep::Reply(reply) => {
-                    return match self.with_records(driver, reply, plan) {
+                    return match self.with_records(driver, reply, from, plan) {
                         Ok(Fetch::Reply(reply)) => {
                             self.read_ahead(driver, &request, &reply, plan);
                             Fetch::Reply(reply)
@@ -97,14 +98,14 @@ impl Shard {
         plan: &mut PullPlan,
     ) -> Option<Fetched> {
         let marks = self.marks();
-        let (reply_to, step) = self.broker.rerun(id, marks, plan)?;
+        let (reply_to, from, step) = self.broker.rerun(id, marks, plan)?;
         let fetch = match step {
-            // Where this pull began is not known here; asked again, it is told where to go on.
-            PullStep::Reply(reply) => {
-                self.with_records(driver, reply, plan).unwrap_or_else(|damage| {
-                    Fetch::Reject(Reject::new(code::SYSTEM_ERROR, damage.to_string()))
-                })
-            }
+            PullStep::Reply(reply) => match self.with_records(driver, reply, from, plan) {
+                // Its place is free already: asked again, it waits for the read as any pull does.
+                Ok(Fetch::Reading) => ask_again(reply, from),
+                Ok(fetch) => fetch,
+                Err(damage) => Fetch::Reject(Reject::new(code::SYSTEM_ERROR, damage.to_string())),
+            },
             PullStep::Need(chunk) => {
                 self.fetch_chunk(driver, chunk);
                 self.keeper.waiting.push(id);
@@ -129,12 +130,13 @@ impl Shard {
         out.append(&mut self.keeper.waiting);
     }
 
-    /// Keeps of the plan what is in memory (its front at least), or starts reading. `Err`: damage
-    /// took the first record of the plan.
+    /// Keeps of the plan what is in memory (its front at least), or starts reading. `from`: the
+    /// offset the pull asked for. `Err`: damage took the first record of the plan.
     fn with_records(
         &mut self,
         driver: &mut Driver,
         mut reply: PullReply,
+        from: u64,
         plan: &mut PullPlan,
     ) -> Result<Fetch, Damage> {
         if reply.code != 0 {
@@ -164,7 +166,7 @@ impl Shard {
             return Err(damage);
         }
         if !self.cold.fetch(driver, &self.log, position) {
-            return Ok(self.try_later(reply));
+            return Ok(ask_again(reply, from));
         }
         Ok(Fetch::Reading)
     }
@@ -198,15 +200,6 @@ impl Shard {
         let (position, size) = *plan.extents.get(last)?;
         let record = Record::parse(self.record(position, size as usize)?).ok()?;
         u64::try_from(record.queue_offset()).ok().map(|offset| offset + 1)
-    }
-
-    /// An answer without messages that makes the client ask again.
-    fn try_later(&self, reply: PullReply) -> Fetch {
-        Fetch::Reply(PullReply {
-            code: code::PULL_RETRY_IMMEDIATELY,
-            remark: "MESSAGE_WAS_REMOVING",
-            ..reply
-        })
     }
 
     fn need_chunk(&mut self, driver: &mut Driver, chunk: ChunkRef) -> Fetch {
@@ -277,6 +270,17 @@ impl Shard {
             false => RecordAt::Nothing,
         }
     }
+}
+
+/// An answer without messages that makes the client ask again, from where it asked: what it is to
+/// get is not in memory yet, or leaves the log and is gone from the queue next.
+fn ask_again(reply: PullReply, from: u64) -> Fetch {
+    Fetch::Reply(PullReply {
+        code: code::PULL_RETRY_IMMEDIATELY,
+        remark: "MESSAGE_WAS_REMOVING",
+        next: from,
+        ..reply
+    })
 }
 
 /// What is at a log position.

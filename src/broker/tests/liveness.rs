@@ -123,9 +123,9 @@ impl Scene {
             let (to, reply) = loop {
                 let marks = self.world.marks;
                 match self.world.broker.rerun(*id, marks, &mut plan).unwrap() {
-                    (_, PullStep::Need(chunk)) => self.world.load(chunk),
-                    (to, PullStep::Reply(reply)) => break (to, reply),
-                    (_, other) => panic!("{other:?}"),
+                    (.., PullStep::Need(chunk)) => self.world.load(chunk),
+                    (to, _, PullStep::Reply(reply)) => break (to, reply),
+                    (.., other) => panic!("{other:?}"),
                 }
             };
             let at = to.opaque as usize;

@@ -253,7 +253,7 @@ fn a_held_pull_is_woken_by_the_watermark_and_answered_with_what_came() {
     assert_eq!(woken(&mut world), [id]);
     assert!(woken(&mut world).is_empty(), "once");
     let mut plan = PullPlan::default();
-    let (reply_to, step) = world.broker.rerun(id, world.marks, &mut plan).unwrap();
+    let (reply_to, _, step) = world.broker.rerun(id, world.marks, &mut plan).unwrap();
     assert_eq!((reply_to, reply(step).code), (to(42), 0));
     assert_eq!(world.bodies(&plan), ["x"]);
     assert!(world.broker.parking.is_empty());
@@ -285,7 +285,7 @@ fn a_held_pull_is_not_woken_by_messages_its_filter_drops() {
     }
     assert_eq!(woken(&mut world), [id]);
     let mut plan = PullPlan::default();
-    let (_, step) = world.broker.rerun(id, world.marks, &mut plan).unwrap();
+    let (_, _, step) = world.broker.rerun(id, world.marks, &mut plan).unwrap();
     assert_eq!(reply(step).next, 3);
     assert_eq!(world.bodies(&plan), ["c"]);
 }
@@ -304,13 +304,13 @@ fn a_held_pull_is_answered_at_its_deadline_and_never_held_again() {
     world.broker.expire_pulls(world.now_ms + 15_000, &mut woken);
     assert_eq!(woken, [first]);
     let mut plan = PullPlan::default();
-    let (_, step) = world.broker.rerun(first, world.marks, &mut plan).unwrap();
+    let (_, _, step) = world.broker.rerun(first, world.marks, &mut plan).unwrap();
     assert!(matches!(step, PullStep::Reply(PullReply { code: 19, next: 0, .. })), "{step:?}");
     world.put("T", 0, "b", "TAGS\x01b\x02");
     world.sync();
     world.broker.expire_pulls(world.now_ms + 60_000, &mut woken);
     assert_eq!(woken, [first, second], "never longer than a minute");
-    let (_, step) = world.broker.rerun(second, world.marks, &mut plan).unwrap();
+    let (_, _, step) = world.broker.rerun(second, world.marks, &mut plan).unwrap();
     assert_eq!((reply(step.clone()).code, reply(step).next), (20, 1), "it goes on behind it");
 }
 
@@ -345,7 +345,7 @@ fn held_pulls_go_with_their_connection_and_their_topic() {
     assert_eq!(woken(&mut world), [kept]);
     let mut plan = PullPlan::default();
     assert!(world.broker.rerun(gone, world.marks, &mut plan).is_none());
-    let (_, step) = world.broker.rerun(kept, world.marks, &mut plan).unwrap();
+    let (_, _, step) = world.broker.rerun(kept, world.marks, &mut plan).unwrap();
     assert!(matches!(step, PullStep::Reject(Reject { code: 17, .. })), "{step:?}");
 }
 
@@ -377,7 +377,7 @@ fn places_are_bounded_and_every_one_is_found_again() {
     assert!(all.iter().eq(expected.map(|(_, id)| id)), "each once, but those of connection 3");
     let mut plan = PullPlan::default();
     for id in all {
-        let (reply_to, step) = world.broker.rerun(id, world.marks, &mut plan).unwrap();
+        let (reply_to, _, step) = world.broker.rerun(id, world.marks, &mut plan).unwrap();
         let found = matches!(reply_to.opaque % 4, 1 | 2);
         assert_eq!(reply(step).code, if found { 0 } else { 19 });
     }

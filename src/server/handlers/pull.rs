@@ -29,7 +29,7 @@ pub(crate) fn handle(server: &mut Server, call: &Call<'_>) -> Result<Handled, Re
         sub_version: h.optional_i64("subVersion")?.unwrap_or(0),
         expression_type: expression_type.as_deref(),
         lite: h.code == request::LITE_PULL_MESSAGE,
-        first_pass: true,
+        first_pass: !server.again,
     };
     let reply_to = ReplyTo {
         conn: ConnId(call.id.0),
