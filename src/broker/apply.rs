@@ -205,6 +205,10 @@ impl Broker {
     fn put_topic(&mut self, position: u64, config: &TopicConfig, created: u64) -> Applied {
         let mut created = if created != 0 { created } else { position };
         if let Some((_, old)) = self.catalog.topic(&config.name) {
+            if position < old.created {
+                // Of a life before the present one, which a checkpoint has told of already.
+                return Applied::Nothing;
+            }
             let settled = old.config.origin != Origin::Guessed;
             if settled && created == position {
                 // A change of a topic that is there, not the beginning of a life.
@@ -242,8 +246,14 @@ impl Broker {
 
     fn delete_topic(&mut self, name: &str) -> Applied {
         match self.catalog.topic(name) {
-            Some((_, topic)) if topic.config.origin != Origin::System => {}
-            _ => return Applied::Nothing,
+            Some((_, topic)) if topic.config.origin == Origin::System => return Applied::Nothing,
+            Some(_) => {}
+            None => {
+                // A checkpoint that came later does not name it, but its offsets may have been
+                // folded since: a next life must not begin there.
+                self.offsets.remove_topic(name);
+                return Applied::Nothing;
+            }
         }
         self.drop_queues(name);
         self.catalog.remove_topic(name);

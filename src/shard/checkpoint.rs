@@ -102,6 +102,8 @@ pub(super) struct Loaded {
     pub(super) broker: Broker,
     /// The file it is from.
     pub(super) which: u8,
+    /// The log was durable up to there when it was finished, and it speaks of all that.
+    pub(super) upto: u64,
 }
 
 /// The newest good checkpoint in `dir`. `arena` makes an empty one for each that is tried,
@@ -127,7 +129,7 @@ pub(super) fn load(
             let broker = restoring.finish().map_err(|fault| format!("{fault:?}"))?;
             let log = rkyv::from_bytes::<LogImage, rkyv::rancor::Error>(&map)
                 .map_err(|_| "the log's map".to_owned())?;
-            Ok(Loaded { log, broker, which })
+            Ok(Loaded { log, broker, which, upto: header.upto })
         });
         restored.map_err(|why| unusable(&why)).ok()
     })
@@ -204,8 +206,9 @@ struct Writing {
     file: File,
     /// Where folding goes on from it.
     position: u64,
-    /// What is left of the log's map.
-    map: Vec<u8>,
+    /// The log's map, and how much of it is in slices.
+    map: rkyv::util::AlignedVec,
+    map_at: usize,
     fold: ImageCursor,
     /// The last slice is made.
     all: bool,
@@ -221,7 +224,8 @@ impl Writing {
     fn slice(&mut self, driver: &mut Driver, broker: &Broker, upto: u64) -> bool {
         let Some(mut buf) = self.buf.take() else { return true };
         buf.set_len(CHECKPOINT_SLICE);
-        let (kind, len) = if self.map.is_empty() {
+        let map = self.map.get(self.map_at..).unwrap_or(&[]);
+        let (kind, len) = if map.is_empty() {
             let mut piece = Piece::new(&mut buf[SLICE_HEAD..]);
             match broker.put_image(&mut self.fold, upto, &mut piece) {
                 Ok(all) => self.all = all,
@@ -229,9 +233,9 @@ impl Writing {
             }
             (FOLD, piece.len())
         } else {
-            let len = self.map.len().min(CHECKPOINT_SLICE - SLICE_HEAD);
-            buf[SLICE_HEAD..SLICE_HEAD + len].copy_from_slice(&self.map[..len]);
-            self.map.drain(..len);
+            let len = map.len().min(CHECKPOINT_SLICE - SLICE_HEAD);
+            buf[SLICE_HEAD..SLICE_HEAD + len].copy_from_slice(&map[..len]);
+            self.map_at += len;
             (MAP, len)
         };
         seal_slice(&mut buf, kind, len, self.position, self.slices);
@@ -298,7 +302,8 @@ impl Checkpoints {
         self.step = Step::Slices(Box::new(Writing {
             file,
             position: log.position,
-            map: map.to_vec(),
+            map,
+            map_at: 0,
             fold: broker.image_begins(),
             all: false,
             len: 0,

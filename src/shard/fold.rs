@@ -25,6 +25,8 @@ pub(super) struct Fold {
     pub(super) image: Option<LogImage>,
     /// File and position of the checkpoint that was used.
     pub(super) loaded: Option<(u8, u64)>,
+    /// What the checkpoint speaks of lies below, and was durable: the log reaches as far.
+    upto: u64,
     /// Why the start cannot go on.
     pub(super) fault: Option<OpenFault>,
     replay: Replay,
@@ -50,6 +52,7 @@ impl Fold {
             index,
             image: None,
             loaded: None,
+            upto: 0,
             fault: None,
             replay,
             serve_around: options.log.serve_around,
@@ -67,9 +70,9 @@ impl Fold {
             faults.push(why.to_owned());
         });
         let fold = match found {
-            Some(Loaded { log, broker, which }) => {
+            Some(Loaded { log, broker, which, upto }) => {
                 let loaded = Some((which, log.position));
-                Fold { loaded, image: Some(log), ..fresh(broker) }
+                Fold { loaded, upto, image: Some(log), ..fresh(broker) }
             }
             None => fresh(Broker::new(options.broker.clone(), arena())),
         };
@@ -81,6 +84,20 @@ impl Fold {
             super::keep::tell_backing(voice, backing, options.index_memory_bytes);
         }
         Ok(fold)
+    }
+
+    /// Whether the log, which ends at `end`, holds all that the checkpoint speaks of. Queues would
+    /// name records that are not there, and that others come to stand in place of.
+    pub(super) fn reaches(&self, end: u64) -> Result<(), OpenFault> {
+        if end >= self.upto {
+            return Ok(());
+        }
+        Err(OpenFault::Damaged(format!(
+            "the log ends at position {end}, but a checkpoint tells that it was durable up to {}: \
+             its last blocks are lost. Restore them from a backup or from the other half; to accept \
+             the loss, move the files checkpoint.0 and checkpoint.1 of the shard's directory away",
+            self.upto
+        )))
     }
 
     /// Folds one record; returns its store time.

@@ -141,6 +141,7 @@ impl Shard {
         if let Some(fault) = fold.fault {
             return Err(fault);
         }
+        fold.reaches(log.watermarks().appended)?;
         fold.end(driver, &log, &mut voice, standby);
         tell_quarantined(driver, &options, &mut voice);
         tell_headers(&report, &mut voice);
