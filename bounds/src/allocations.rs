@@ -18,8 +18,7 @@ const BURST: u64 = 512;
 /// Messages of a pull.
 const BATCH: i64 = 32;
 const TOPIC: &str = "bounds";
-/// A message costs no call; checkpoints, segments and ticks take a few. More than that is a call per
-/// message.
+/// A message costs no call; checkpoints, segments and ticks take a few. More is a call per message.
 const ALLOWED_PER_MESSAGE: f64 = 0.01;
 
 /// The options.
