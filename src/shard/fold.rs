@@ -94,8 +94,8 @@ impl Fold {
         }
         Err(OpenFault::Damaged(format!(
             "the log ends at position {end}, but a checkpoint tells that it was durable up to {}: \
-             its last blocks are lost. Restore them from a backup or from the other half; to accept \
-             the loss, move checkpoint.0 and checkpoint.1 in the shard's directory away",
+             its last blocks are lost. Restore them from a backup or from the other half; to \
+             accept the loss, move checkpoint.0 and checkpoint.1 in the shard's directory away",
             self.upto
         )))
     }
