@@ -191,6 +191,8 @@ pub const PROCESS_MEMORY: usize = 20 * 1024 * 1024;
 /// Memory of a shard that does not depend on the plan: the ring's tables, waiting replies, buffers
 /// of index writes and of extents written ahead.
 pub const SHARD_MEMORY: usize = 8 * 1024 * 1024;
+/// Headers of sends that a shard keeps to compare the next ones with, about a KiB each.
+pub const SEND_PATTERNS: usize = 16;
 /// Receive buffers of a shard's ring: 64 of 64 KiB.
 pub const RECEIVE_POOL_BYTES: usize = 4 * 1024 * 1024;
 /// Memory of cold windows of the log: those kept, those being read, and what waits for the next.

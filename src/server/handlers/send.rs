@@ -11,6 +11,7 @@ use weir_wire::code::request;
 use weir_wire::frame::{Codec, Frame};
 use weir_wire::request::send::{SendHeader, SendPattern};
 
+use crate::base::limits::SEND_PATTERNS;
 use crate::broker::{Reject, SendRequest};
 use crate::server::connection::ConnId;
 use crate::server::dispatch::{Call, Flow, Handled};
@@ -20,7 +21,7 @@ use crate::shard::Taken;
 /// What the sends of a connection look like, kept for a few of them: one that has the place of
 /// another, by its number, is read field by field once more.
 #[derive(Debug, Default)]
-pub(crate) struct Patterns([SendPattern; 16]);
+pub(crate) struct Patterns([SendPattern; SEND_PATTERNS]);
 
 impl Patterns {
     fn of(&mut self, id: ConnId) -> &mut SendPattern {
